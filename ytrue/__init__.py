@@ -1,0 +1,56 @@
+"""Turn object annotations into training targets of one-stage detectors, exactly, and see them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ytrue.annotations import Annotations, Example
+    from ytrue.auditing import Audit, audit
+    from ytrue.contract import IGNORE, NEGATIVE, POSITIVE, Assignment, Encoder
+    from ytrue.errors import DataError, Problem
+    from ytrue.rle import RLE
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Annotations": "annotations",
+    "Example": "annotations",
+    "RLE": "rle",
+    "POSITIVE": "contract",
+    "NEGATIVE": "contract",
+    "IGNORE": "contract",
+    "Assignment": "contract",
+    "Encoder": "contract",
+    "DataError": "errors",
+    "Problem": "errors",
+    "Audit": "auditing",
+    "audit": "auditing",
+}
+_PACKAGES = ("encoders", "datasets", "model", "viz")
+
+__all__ = [
+    "IGNORE",
+    "NEGATIVE",
+    "POSITIVE",
+    "RLE",
+    "Annotations",
+    "Assignment",
+    "Audit",
+    "DataError",
+    "Encoder",
+    "Example",
+    "Problem",
+    "audit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"ytrue.{_HOME[name]}"), name)
+    if name in _PACKAGES:
+        return import_module(f"ytrue.{name}")
+    raise AttributeError(f"module 'ytrue' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES, "__version__"])

@@ -1,0 +1,176 @@
+"""What an encoder is: states, the `Encoder` protocol, and `Assignment`, its reasoning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.annotations import Annotations
+
+POSITIVE: Final = 1
+NEGATIVE: Final = 0
+IGNORE: Final = -1
+"""The states of a position (an anchor or a cell), int8."""
+
+Target = dict[str, NDArray[Any]]
+"""What an encoder returns: named arrays of one example, or of a batch with a leading axis."""
+
+Spec = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""Name -> (shape, dtype) of one example's target."""
+
+Outcome = Literal["matched", "forced", "crowd", "no-area", "not-finite", "outside", "low-iou", "taken"]
+"""What an object got, or why it got nothing.
+
+matched: at least one position on merit. forced: only positions reserved for it although their
+overlap is below the threshold. crowd: a region to ignore, never matched. Lost: no-area,
+not-finite, outside (of the image), low-iou (overlaps no position enough, and none was reserved),
+taken (every position it could have had went to a better match).
+"""
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+LOST: Final[tuple[Outcome, ...]] = OUTCOMES[3:]
+
+ENCODED: Final[tuple[Outcome, ...]] = ("matched", "forced")
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Annotations in, target arrays out. A frozen, picklable value without hidden state."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network input, pixels."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; labels lie in [0, num_classes)."""
+        ...
+
+    @property
+    def spec(self) -> Spec:
+        """Name -> (shape, dtype) of one example's target, known before any data."""
+        ...
+
+    def encode(self, annotations: Annotations) -> Target:
+        """Return the target of one example."""
+        ...
+
+    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+        """Return the targets of several examples with a leading batch axis."""
+        ...
+
+    def decode(self, arrays: Mapping[str, NDArray[Any]]) -> Annotations:
+        """Return the objects that one example's target, or prediction, stands for."""
+        ...
+
+    def explain(self, annotations: Annotations) -> Assignment:
+        """Return what `encode` decided for every object and position, from the same kernel."""
+        ...
+
+    def masks(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+        """Return loss name -> where that loss counts, for one target or a batch."""
+        ...
+
+    def pack(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Return the dense layout per level, such as "P3" -> (..., H, W, A, 4 + C + 1)."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Return the parameters as plain JSON values; equal config means equal targets."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the config, in hex: identifies the encoder in files."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """What every object got and why, and the state of every position: one encode, explained.
+
+    N objects, A positions (anchors in the grid's flattened order).
+
+    Attributes:
+        annotations: the objects, in the pixels of the network input.
+        image_size: (height, width) of the network input.
+        outcome: N `Outcome`s.
+        positives: (N,) int32, positions the object owns.
+        forced: (N,) int32, how many of those it owns only by reservation.
+        stolen: (N,) int32, positions that overlap it best and enough, but were reserved by others.
+        best_iou: (N,) float32, highest IoU with any position; 0 where it was never matched.
+        best_position: (N,) int32, the position of that IoU (the first, on ties), -1 without.
+        level: (N,) int32, pyramid level of `best_position`, -1 without.
+        state: (A,) int8.
+        object: (A,) int32, index of the owning object, -1 where the position is not positive.
+        forced_positions: (F,) int32, positions that are positive by reservation only.
+        boxes: (A, 4) float32, the positions' boxes (shared with the grid, read-only).
+        position_level: (A,) int8, the positions' pyramid level (shared with the grid, read-only).
+        positive_iou: the threshold the encoder used, for the words of `why`.
+    """
+
+    annotations: Annotations
+    image_size: tuple[int, int]
+    outcome: tuple[Outcome, ...]
+    positives: NDArray[np.int32]
+    forced: NDArray[np.int32]
+    stolen: NDArray[np.int32]
+    best_iou: NDArray[np.float32]
+    best_position: NDArray[np.int32]
+    level: NDArray[np.int32]
+    state: NDArray[np.int8]
+    object: NDArray[np.int32]
+    forced_positions: NDArray[np.int32]
+    boxes: NDArray[np.float32]
+    position_level: NDArray[np.int8]
+    positive_iou: float
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Indices of the objects that teach the network nothing."""
+        return tuple(i for i, outcome in enumerate(self.outcome) if outcome in LOST)
+
+    def why(self, index: int) -> str:
+        """Say in one sentence what object `index` got, and why."""
+        outcome, n, forced = self.outcome[index], self.positives[index], self.forced[index]
+        best, at = float(self.best_iou[index]), f"P{self.level[index]}"
+        if outcome == "matched":
+            by_force = f", {forced} of them reserved for it" if forced else ""
+            return f"owns {n} position{'s' * (n != 1)}{by_force}; best IoU {best:.2f} on {at}"
+        if outcome == "forced":
+            return (
+                f"owns {n} position{'s' * (n != 1)} by reservation only: its best IoU, {best:.2f} "
+                f"on {at}, is below {self.positive_iou:.2f} or went to another object"
+            )
+        return _WORDS[outcome].format(best=best, at=at, threshold=self.positive_iou)
+
+    def __repr__(self) -> str:
+        counts = {o: self.outcome.count(o) for o in OUTCOMES if o in self.outcome}
+        words = ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "no objects"
+        n_positive, n_ignore = (int((self.state == s).sum()) for s in (POSITIVE, IGNORE))
+        return (
+            f"Assignment({words}; {n_positive} positive and {n_ignore} ignored "
+            f"of {self.state.size} positions)"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        from ytrue import notebook
+
+        return notebook.png(self)
+
+
+_WORDS: Final[dict[str, str]] = {
+    "crowd": "crowd region: never matched, the positions it covers are ignored",
+    "no-area": "lost: its box has no area",
+    "not-finite": "lost: its box has a coordinate that is not finite",
+    "outside": "lost: its box lies outside the image",
+    "low-iou": "lost: its best IoU is {best:.2f}, below {threshold:.2f}, and nothing was reserved",
+    "taken": "lost: every position it could have had (best IoU {best:.2f} on {at}) went to another",
+}

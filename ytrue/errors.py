@@ -1,0 +1,56 @@
+"""What the library says about bad data: one exception and one kind of finding."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Action = Literal["kept", "clipped", "dropped", "ignored"]
+"""What became of the thing a `Problem` is about; "ignored" means: made a crowd (ignore) region."""
+
+
+class DataError(ValueError):
+    """Data that cannot be used, said in one line: where it is, what is wrong, what to do."""
+
+    def __init__(self, what: str, *, where: object = "", do: str = "") -> None:
+        self.what, self.where, self.do = what, str(where), do
+        message = f"{where}: {what}" if str(where) else what
+        super().__init__(f"{message}; {do}" if do else message)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One oddity found in a dataset, and what was done about it.
+
+    Attributes:
+        kind: a short stable name, such as "box-inverted" (the full list: docs/problems.md).
+        detail: what was found, with the values.
+        action: "kept", "clipped", "dropped" or "ignored".
+        file: the annotation or image file it stands in.
+        image_id: the image's id in that file, None where the finding is about the file.
+        annotation_id: the annotation's id in that file, None where it is about the image.
+    """
+
+    kind: str
+    detail: str
+    action: Action
+    file: str = ""
+    image_id: int | str | None = None
+    annotation_id: int | str | None = None
+
+    @property
+    def where(self) -> str:
+        """File, image and annotation in words, as far as they are known."""
+        parts = [self.file] if self.file else []
+        if self.image_id is not None:
+            parts.append(f"image {self.image_id}")
+        if self.annotation_id is not None:
+            parts.append(f"annotation {self.annotation_id}")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields and `where` as plain values."""
+        return asdict(self) | {"where": self.where}
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail} [{self.kind}, {self.action}]"

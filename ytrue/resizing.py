@@ -1,0 +1,109 @@
+"""Fitting an image and its annotations into the network's input size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.annotations import Annotations, Polygon
+from ytrue.rle import RLE
+
+ResizeMode = Literal["letterbox", "stretch"]
+RESIZE_MODES: Final = ("letterbox", "stretch")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image of `source` (height, width) lands in a frame of `frame` (height, width).
+
+    A point (y, x) of the source goes to (y * scale_y, x * scale_x): the image keeps the upper
+    left corner, what remains to the right or below is padding, as google/automl does it.
+    """
+
+    source: tuple[int, int]
+    frame: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def scale_y(self) -> float:
+        """Factor for y."""
+        return self.size[0] / self.source[0]
+
+    @property
+    def scale_x(self) -> float:
+        """Factor for x."""
+        return self.size[1] / self.source[1]
+
+    @property
+    def content(self) -> tuple[float, float, float, float] | None:
+        """The image's part of the frame, or None where there is no padding."""
+        return None if self.size == self.frame else (0.0, 0.0, *map(float, self.size))
+
+    def apply(self, annotations: Annotations) -> Annotations:
+        """Return the annotations in the frame's pixels, with `content` set."""
+        yx = np.array((self.scale_y, self.scale_x))
+        keypoints = annotations.keypoints
+        if keypoints is not None:
+            keypoints = np.concatenate((keypoints[..., :2] * yx, keypoints[..., 2:]), axis=-1)
+        return annotations.replace(
+            boxes=annotations.boxes * np.tile(yx, 2),
+            keypoints=keypoints,
+            polygons=_each(annotations.polygons, lambda outline: _scale(outline, yx)),
+            masks=_each(annotations.masks, self._mask),
+            content=self.content,
+        )
+
+    def _mask(self, mask: RLE | None) -> RLE | None:
+        if mask is None:
+            return None
+        pixels = mask.decode()
+        rows = _nearest(self.size[0], pixels.shape[0])
+        columns = _nearest(self.size[1], pixels.shape[1])
+        frame = np.zeros(self.frame, np.uint8)
+        frame[: self.size[0], : self.size[1]] = pixels[rows[:, None], columns]
+        return RLE.from_mask(frame)
+
+    def undo(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (..., 4) boxes of the frame in the source's pixels."""
+        scale = np.array((self.scale_y, self.scale_x) * 2)
+        return (boxes / scale).astype(np.float32)
+
+
+def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> Placement:
+    """Return where an image of `source` (height, width) lands in `frame`.
+
+    Args:
+        source: (height, width) of the image, pixels.
+        frame: (height, width) of the network input, pixels.
+        mode: "letterbox" keeps the aspect ratio and pads, "stretch" fills the frame.
+
+    Raises:
+        ValueError: an unknown mode or a size below 1 pixel.
+    """
+    if mode not in RESIZE_MODES:
+        raise ValueError(f"resize={mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+    if min(*source, *frame) < 1:
+        raise ValueError(f"cannot place an image of {source} in {frame}: a side is below 1 pixel")
+    if mode == "stretch":
+        return Placement(source, frame, frame)
+    scale = min(frame[0] / source[0], frame[1] / source[1])
+    height, width = (
+        min(frame[axis], max(1, int(source[axis] * scale + 0.5))) for axis in (0, 1)
+    )
+    return Placement(source, frame, (height, width))
+
+
+def _each(values, change):  # type: ignore[no-untyped-def]
+    return None if values is None else tuple(change(value) for value in values)
+
+
+def _scale(outline: Polygon, yx: NDArray[np.float64]) -> Polygon:
+    return tuple((part * yx).astype(np.float32) for part in outline)
+
+
+def _nearest(size: int, source: int) -> NDArray[np.intp]:
+    centres = (np.arange(size) + 0.5) * (source / size)
+    return np.minimum(centres.astype(np.intp), source - 1)
