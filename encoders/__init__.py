@@ -1,1 +1,17 @@
-"""Placeholder while the package is being written."""
+"""Annotations to targets. NumPy and numba only."""
+
+from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.encoders.coders import BoxCoder
+from ytrue.encoders.grid import AnchorGrid
+from ytrue.encoders.presets import PRESETS, preset
+from ytrue.encoders.registry import ENCODERS, from_config
+
+__all__ = [
+    "AnchorEncoder",
+    "AnchorGrid",
+    "BoxCoder",
+    "ENCODERS",
+    "PRESETS",
+    "from_config",
+    "preset",
+]

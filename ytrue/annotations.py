@@ -186,9 +186,7 @@ def _part(part: ArrayLike) -> NDArray[np.float32]:
     return array
 
 
-def _masks(
-    masks: Sequence[RLE | NDArray[np.generic] | None], n: int
-) -> tuple[RLE | None, ...]:
+def _masks(masks: Sequence[RLE | NDArray[np.generic] | None], n: int) -> tuple[RLE | None, ...]:
     if len(masks) != n:
         raise ValueError(f"masks has {len(masks)} entries, expected {n}: one for each box")
     return tuple(

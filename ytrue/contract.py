@@ -22,13 +22,16 @@ Target = dict[str, NDArray[Any]]
 Spec = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """Name -> (shape, dtype) of one example's target."""
 
-Outcome = Literal["matched", "forced", "crowd", "no-area", "not-finite", "outside", "low-iou", "taken"]
+Outcome = Literal[
+    "matched", "forced", "crowd", "no-area", "not-finite", "outside", "low-iou", "taken", "padding"
+]
 """What an object got, or why it got nothing.
 
 matched: at least one position on merit. forced: only positions reserved for it although their
 overlap is below the threshold. crowd: a region to ignore, never matched. Lost: no-area,
 not-finite, outside (of the image), low-iou (overlaps no position enough, and none was reserved),
-taken (every position it could have had went to a better match).
+taken (every position it could have had went to a better match), padding (every position it had
+lies in padding, which overrides it).
 """
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 LOST: Final[tuple[Outcome, ...]] = OUTCOMES[3:]
@@ -139,7 +142,8 @@ class Assignment:
 
     def why(self, index: int) -> str:
         """Say in one sentence what object `index` got, and why."""
-        outcome, n, forced = self.outcome[index], self.positives[index], self.forced[index]
+        outcome = self.outcome[index]
+        n, forced = int(self.positives[index]), int(self.forced[index])
         best, at = float(self.best_iou[index]), f"P{self.level[index]}"
         if outcome == "matched":
             by_force = f", {forced} of them reserved for it" if forced else ""
@@ -173,4 +177,5 @@ _WORDS: Final[dict[str, str]] = {
     "outside": "lost: its box lies outside the image",
     "low-iou": "lost: its best IoU is {best:.2f}, below {threshold:.2f}, and nothing was reserved",
     "taken": "lost: every position it could have had (best IoU {best:.2f} on {at}) went to another",
+    "padding": "lost: every position it had (best IoU {best:.2f} on {at}) lies in padding",
 }

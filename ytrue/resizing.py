@@ -90,9 +90,7 @@ def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> 
     if mode == "stretch":
         return Placement(source, frame, frame)
     scale = min(frame[0] / source[0], frame[1] / source[1])
-    height, width = (
-        min(frame[axis], max(1, int(source[axis] * scale + 0.5))) for axis in (0, 1)
-    )
+    height, width = (min(frame[axis], max(1, int(source[axis] * scale + 0.5))) for axis in (0, 1))
     return Placement(source, frame, (height, width))
 
 

@@ -1,0 +1,486 @@
+"""`AnchorEncoder`: boxes on anchors, the targets of RetinaNet, EfficientDet and their kin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.annotations import Annotations
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
+from ytrue.encoders.detections import detect
+from ytrue.encoders.grid import AnchorGrid
+from ytrue.encoders.kernels import matching
+from ytrue.encoders.kernels.matching import Objects, Record, Rules, Targets, match_images
+from ytrue.encoders.threads import run_split
+
+_FORCE: Final = {
+    "none": matching.FORCE_NONE,
+    "greedy": matching.FORCE_GREEDY,
+    "argmax": matching.FORCE_ARGMAX,
+}
+_PADDING: Final = {
+    "negative": matching.PADDING_NEGATIVE,
+    "ignore": matching.PADDING_IGNORE,
+    "ignore-positive": matching.PADDING_OVERRIDES,
+}
+_CROWD: Final = ("ignore", "negative")
+_DEGENERATE: Final = ("report", "match")
+_LOST_KIND: Final[dict[int, Outcome]] = {
+    matching.CROWD: "crowd",
+    matching.NO_AREA: "no-area",
+    matching.NOT_FINITE: "not-finite",
+    matching.OUTSIDE: "outside",
+    matching.PADDED: "padding",
+}
+
+
+@dataclass(frozen=True)
+class AnchorEncoder:
+    """Assigns objects to anchors and encodes their boxes relative to them.
+
+    The rules, in this order (docs/matching.md tells them with pictures):
+
+    1. IoU >= `positive_iou` with the object of highest IoU: positive; of equal IoUs the lower
+       object.
+    2. IoU in [`negative_iou`, `positive_iou`): ignore. Below: negative.
+    3. `force="greedy"`: pairs by falling IoU (then lower object, then lower anchor), each object
+       reserves its best anchor not yet reserved, as long as IoU > `min_force_iou`; reservations
+       win over rule 1. "argmax": each object's best anchor, of several objects the lowest wins.
+    4. A crowd makes an anchor ignore, unless positive, where it covers `crowd_ioa` of its area:
+       its mask where it has one, else its box.
+    5. Anchors centred in padding (outside `Annotations.content`) are as `padding` says.
+    6. Objects without area, not finite or outside the image are never matched: `explain` says so.
+
+    The target of one example, A anchors in the grid's flattened order:
+
+    - `state` (A,) int8: 1 positive, 0 negative, -1 ignore.
+    - `label` (A,) int32: class index, -1 where not positive.
+    - `box` (A, 4) float32: the object's box by `coder`, 0 where not positive.
+    - `object` (A,) int32: index of the object, -1 where not positive.
+
+    Args:
+        grid: the anchors.
+        num_classes: labels lie in [0, num_classes).
+        positive_iou: lowest IoU of a positive anchor.
+        negative_iou: lowest IoU of an ignored anchor; equal to `positive_iou` for no ignore.
+        force: "greedy", "argmax" or "none".
+        min_force_iou: IoU above which an anchor can be reserved; below 0, with "argmax" only,
+            an object that overlaps no anchor takes the first one, as google/automl has it.
+        crowd: "ignore" (rule 4) or "negative": crowds teach background, as many peers do.
+        crowd_ioa: share of an anchor that a crowd must cover.
+        padding: "negative", "ignore" (unless positive) or "ignore-positive" (always).
+        degenerate: "report" (rule 6) or "match": boxes without area or outside take part, for
+            presets that reproduce a peer.
+        coder: how boxes are told relative to anchors.
+        union_epsilon: added to the union, for presets that reproduce a peer.
+
+    Raises:
+        ValueError: an argument out of range, named with its value.
+
+    Reference:
+        Lin et al. 2017 (RetinaNet), section 4; Tan et al. 2020 (EfficientDet); the greedy rule
+        after Bolya et al. 2019 (YOLACT), box_utils.match.
+
+    Example:
+        >>> from ytrue import Annotations
+        >>> encoder = AnchorEncoder(AnchorGrid(64, max_level=4), num_classes=3)
+        >>> target = encoder.encode(Annotations(boxes=[[8, 8, 40, 40]], labels=[2]))
+        >>> int((target["state"] == 1).sum()), sorted(set(target["label"].tolist()))
+        (7, [-1, 2])
+    """
+
+    grid: AnchorGrid
+    num_classes: int
+    positive_iou: float = 0.5
+    negative_iou: float = 0.4
+    force: Literal["greedy", "argmax", "none"] = "greedy"
+    min_force_iou: float = 0.0
+    crowd: Literal["ignore", "negative"] = "ignore"
+    crowd_ioa: float = 0.5
+    padding: Literal["negative", "ignore", "ignore-positive"] = "negative"
+    degenerate: Literal["report", "match"] = "report"
+    coder: BoxCoder = BoxCoder()
+    union_epsilon: float = 0.0
+
+    def __init__(
+        self,
+        grid: AnchorGrid,
+        num_classes: int,
+        *,
+        positive_iou: float = 0.5,
+        negative_iou: float = 0.4,
+        force: Literal["greedy", "argmax", "none"] = "greedy",
+        min_force_iou: float = 0.0,
+        crowd: Literal["ignore", "negative"] = "ignore",
+        crowd_ioa: float = 0.5,
+        padding: Literal["negative", "ignore", "ignore-positive"] = "negative",
+        degenerate: Literal["report", "match"] = "report",
+        coder: BoxCoder | None = None,
+        union_epsilon: float = 0.0,
+    ) -> None:
+        values = locals() | {"coder": BoxCoder() if coder is None else coder}
+        for field in fields(self):
+            object.__setattr__(self, field.name, values[field.name])
+        self._check()
+
+    def _check(self) -> None:
+        if int(self.num_classes) != self.num_classes or self.num_classes < 1:
+            raise ValueError(f"num_classes={self.num_classes}: expected a whole number above 0")
+        if not 0 < self.negative_iou <= self.positive_iou <= 1:
+            raise ValueError(
+                f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "
+                "0 < negative_iou <= positive_iou <= 1"
+            )
+        _check_choice("force", self.force, _FORCE)
+        _check_choice("padding", self.padding, _PADDING)
+        _check_choice("crowd", self.crowd, _CROWD)
+        _check_choice("degenerate", self.degenerate, _DEGENERATE)
+        if self.min_force_iou >= 1 or (self.min_force_iou < 0 and self.force != "argmax"):
+            raise ValueError(
+                f"min_force_iou={self.min_force_iou} with force={self.force!r}: expected a number "
+                'in [0, 1); below 0 with force="argmax" only'
+            )
+        if not 0 < self.crowd_ioa <= 1:
+            raise ValueError(f"crowd_ioa={self.crowd_ioa}: expected a number in (0, 1]")
+        if not 0 <= self.union_epsilon < 1:
+            raise ValueError(f"union_epsilon={self.union_epsilon}: expected a number in [0, 1)")
+
+    # What depends on the parameters only, derived once.
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network input, pixels."""
+        return self.grid.image_size
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Name -> (shape, dtype) of one example's target."""
+        anchors = len(self.grid)
+        return {
+            "state": ((anchors,), np.dtype(np.int8)),
+            "label": ((anchors,), np.dtype(np.int32)),
+            "box": ((anchors, 4), np.dtype(np.float32)),
+            "object": ((anchors,), np.dtype(np.int32)),
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Return the parameters as plain JSON values; equal config means equal targets."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {
+            "encoder": "anchor",
+            "grid": self.grid.config(),
+            "coder": self.coder.config(),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> AnchorEncoder:
+        """Return the encoder that `config()` described.
+
+        Raises:
+            ValueError: the config of another encoder.
+            TypeError: a parameter that is missing or unknown.
+        """
+        values = dict(config)
+        if values.pop("encoder", "anchor") != "anchor":
+            raise ValueError(f"this is the config of a {config['encoder']!r} encoder, not 'anchor'")
+        values["grid"] = AnchorGrid(**values["grid"])
+        values["coder"] = BoxCoder(**values["coder"])
+        return cls(**values)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the config, in hex."""
+        text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.config()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, getattr(self.from_config(state), field.name))
+
+    @cached_property
+    def _rules(self) -> Rules:
+        number = np.dtype(self.grid.precision).type
+        height, width = self.image_size
+        return Rules(
+            positive_iou=number(self.positive_iou),
+            negative_iou=number(self.negative_iou),
+            epsilon=number(self.union_epsilon),
+            min_force_iou=number(self.min_force_iou),
+            force=_FORCE[self.force],
+            match_degenerate=self.degenerate == "match",
+            crowd_ignores=self.crowd == "ignore",
+            crowd_ioa=number(self.crowd_ioa),
+            padding=_PADDING[self.padding],
+            corner_coder=self.coder.kind == "corner",
+            coder_epsilon=number(self.coder.epsilon),
+            coder_std=np.array(self.coder.std, self.grid.precision),
+            height=float(height),
+            width=float(width),
+            num_classes=self.num_classes,
+        )
+
+    # Annotations to targets.
+
+    def encode(self, annotations: Annotations) -> Target:
+        """Return the target of one example.
+
+        Args:
+            annotations: the objects, in the pixels of the network input.
+
+        Raises:
+            ValueError: a label outside [0, num_classes), or a crowd mask of another size than
+                the network input.
+        """
+        targets, _ = self._match((annotations,))
+        return {name: array[0] for name, array in targets._asdict().items()}
+
+    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+        """Return the targets of several examples, (B, ...) arrays, on all cores.
+
+        Raises:
+            ValueError: as `encode`, naming the position in the batch.
+        """
+        targets, _ = self._match(batch)
+        return targets._asdict()
+
+    def explain(self, annotations: Annotations) -> Assignment:
+        """Return what `encode` decided for every object and anchor, and why."""
+        targets, record = self._match((annotations,))
+        state, owner = targets.state[0], targets.object[0]
+        forced = record.reserved[record.forced > 0]
+        found = record.best_anchor >= 0
+        level = np.where(found, self.grid.anchor_level[record.best_anchor], -1)
+        return Assignment(
+            annotations=annotations,
+            image_size=self.image_size,
+            outcome=self._outcomes(record),
+            positives=record.positives,
+            forced=record.forced,
+            stolen=record.stolen,
+            best_iou=record.best_iou.astype(np.float32),
+            best_position=record.best_anchor,
+            level=level.astype(np.int32),
+            state=state,
+            object=owner,
+            forced_positions=forced[state[forced] == POSITIVE],
+            boxes=self.grid.boxes.astype(np.float32, copy=False),
+            position_level=self.grid.anchor_level,
+            positive_iou=self.positive_iou,
+        )
+
+    def _outcomes(self, record: Record) -> tuple[Outcome, ...]:
+        return tuple(
+            self._outcome(*row)
+            for row in zip(
+                record.kind.tolist(),
+                record.positives.tolist(),
+                record.forced.tolist(),
+                record.best_iou.tolist(),
+                strict=True,
+            )
+        )
+
+    def _outcome(self, kind: int, positives: int, forced: int, best_iou: float) -> Outcome:
+        if kind != matching.MATCHED:
+            return _LOST_KIND[kind]
+        if positives > 0:
+            return "forced" if positives == forced else "matched"
+        enough = self.positive_iou if self.force == "none" else max(self.min_force_iou, 0.0)
+        return "taken" if best_iou > 0 and best_iou >= enough else "low-iou"
+
+    def _match(self, batch: Sequence[Annotations]) -> tuple[Targets, Record]:
+        objects = self._objects(batch)
+        anchors, lattice, rules = self.grid.boxes, self.grid.lattice, self._rules
+        targets = _new_targets(len(batch), len(self.grid))
+        record = _new_record(len(objects.boxes), objects.boxes.dtype)
+
+        def share(first: int, end: int) -> int:
+            bad: int = match_images(first, end, anchors, lattice, rules, objects, targets, record)
+            return bad
+
+        bad = run_split(share, len(batch), bytes_each=25 * len(self.grid))
+        if bad >= 0:
+            self._raise_label(batch, objects, bad)
+        return targets, record
+
+    def _objects(self, batch: Sequence[Annotations]) -> Objects:
+        height, width = self.image_size
+        if len(batch) == 1:
+            one = batch[0]
+            boxes, labels, crowd = one.boxes, one.labels, one.crowd
+            starts = np.array((0, len(boxes)))
+        else:
+            boxes = np.concatenate([one.boxes for one in batch]) if batch else _NO_BOXES
+            labels = np.concatenate([one.labels for one in batch]) if batch else _NO_LABELS
+            crowd = np.concatenate([one.crowd for one in batch]) if batch else _NO_CROWD
+            starts = np.cumsum([0, *(len(one) for one in batch)])
+        whole = (0.0, 0.0, float(height), float(width))
+        boxes = boxes.astype(self.grid.precision, copy=False)
+        mask_of, integrals = _NO_MASK_OF, _NO_INTEGRALS
+        if self.crowd == "ignore" and any(one.masks is not None for one in batch):
+            boxes, mask_of, integrals = self._crowd_masks(batch, boxes)
+        return Objects(
+            boxes=boxes,
+            labels=labels,
+            crowd=crowd,
+            starts=starts,
+            contents=np.array([one.content or whole for one in batch], np.float64).reshape(-1, 4),
+            mask_of=mask_of,
+            integrals=integrals,
+        )
+
+    def _crowd_masks(
+        self, batch: Sequence[Annotations], boxes: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the boxes, those of masked crowds tight around the mask (COCO's are a pixel
+        short), each object's row of the integral images, and these: set pixels above and left.
+        """
+        boxes = boxes.copy()
+        mask_of, integrals, first = np.full(len(boxes), -1, np.int64), [], 0
+        for position, one in enumerate(batch):
+            for k in np.flatnonzero(one.crowd) if one.masks is not None else ():
+                mask = one.masks[k]  # type: ignore[index]
+                if mask is None:
+                    continue
+                if (mask.height, mask.width) != self.image_size:
+                    raise ValueError(
+                        f"{_example(position, batch)}the mask of crowd object {k} is "
+                        f"{mask.height}x{mask.width}, the network input is "
+                        f"{self.image_size[0]}x{self.image_size[1]}; resize annotations and image "
+                        "together (ytrue.resizing.place(...).apply)"
+                    )
+                pixels = mask.decode()
+                boxes[first + k] = _tight_box(pixels)
+                mask_of[first + k] = len(integrals)
+                above_left = pixels.cumsum(0, np.int64).cumsum(1)
+                integrals.append(np.pad(above_left, ((1, 0), (1, 0))))
+            first += len(one)
+        return boxes, mask_of, np.stack(integrals) if integrals else _NO_INTEGRALS
+
+    def _raise_label(self, batch: Sequence[Annotations], objects: Objects, bad: int) -> None:
+        position = int(np.searchsorted(objects.starts, bad, side="right")) - 1
+        raise ValueError(
+            f"{_example(position, batch)}object {bad - objects.starts[position]} has label "
+            f"{objects.labels[bad]}, expected 0 to {self.num_classes - 1} (labels count from 0, "
+            "without a background class)"
+        )
+
+    # Targets to losses, other layouts and back.
+
+    def masks(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+        """Return where each loss counts: "class" where not ignored, "box" where positive."""
+        state = target["state"]
+        return {"class": state != IGNORE, "box": state == POSITIVE}
+
+    def pack(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Return the dense layout per level, "P3" -> (..., H, W, A, 4 + C + 1) float32.
+
+        The last axis holds the box, the class as one-hot, and the state.
+        """
+        state, label = target["state"], target["label"]
+        classes = label[..., None] == np.arange(self.num_classes)
+        parts = (target["box"], classes, state[..., None])
+        dense = np.concatenate([part.astype(np.float32) for part in parts], axis=-1)
+        offsets = self.grid.level_offsets
+        return {
+            f"P{level}": dense[..., first:end, :].reshape(
+                *state.shape[:-1], *cells, -1, dense.shape[-1]
+            )
+            for level, cells, first, end in zip(
+                self.grid.levels, self.grid.cells, offsets[:-1], offsets[1:], strict=True
+            )
+        }
+
+    def decode(self, arrays: Mapping[str, NDArray[Any]], **options: float) -> Annotations:
+        """Return the objects that one example's arrays stand for.
+
+        Args:
+            arrays: a target, as `encode` returns it: every object that owns an anchor comes back,
+                in the order of `object`. Or a prediction, {"class": (A, C) logits,
+                "box": (A, 4)}: scored detections after suppression.
+            options: for predictions: `score_threshold` (0.05), `iou_threshold` (0.5),
+                `max_detections` (100), as `ytrue.encoders.detections.detect` has them.
+
+        Raises:
+            ValueError: arrays that are neither.
+        """
+        anchors = self.grid.boxes
+        if "class" in arrays and "box" in arrays:
+            boxes = self.coder.decode(arrays["box"], anchors, largest_log=LARGEST_LOG)
+            return detect(arrays["class"], boxes, **options)  # type: ignore[arg-type]
+        if not {"state", "label", "box", "object"} <= arrays.keys():
+            raise ValueError(
+                f"decode got arrays named {sorted(arrays)}: expected a target (state, label, box, "
+                "object) or a prediction (class, box)"
+            )
+        positive = np.flatnonzero(arrays["state"] == POSITIVE)
+        _, first = np.unique(arrays["object"][positive], return_index=True)
+        rows = positive[first]
+        return Annotations(
+            boxes=self.coder.decode(arrays["box"][rows], anchors[rows]),
+            labels=arrays["label"][rows],
+        )
+
+
+_NO_BOXES: Final = np.zeros((0, 4), np.float32)
+_NO_LABELS: Final = np.zeros(0, np.int32)
+_NO_CROWD: Final = np.zeros(0, bool)
+_NO_MASK_OF: Final = np.zeros(0, np.int64)
+_NO_INTEGRALS: Final = np.zeros((0, 1, 1), np.int64)
+
+
+def _new_targets(images: int, anchors: int) -> Targets:
+    """Return uninitialised arrays cut from one block.
+
+    One allocation instead of four: the allocator then reuses it from call to call, where four
+    below its limits made it return and fault in fresh pages each time (ten times slower at D0).
+    """
+    count = images * anchors
+    block = np.empty(25 * count, np.uint8)
+    box, label, owner, state = np.split(block, (16 * count, 20 * count, 24 * count))
+    return Targets(
+        state=state.view(np.int8).reshape(images, anchors),
+        label=label.view(np.int32).reshape(images, anchors),
+        box=box.view(np.float32).reshape(images, anchors, 4),
+        object=owner.view(np.int32).reshape(images, anchors),
+    )
+
+
+def _new_record(objects: int, precision: np.dtype[Any]) -> Record:
+    return Record(
+        kind=np.empty(objects, np.int8),
+        best_iou=np.empty(objects, precision),
+        best_anchor=np.empty(objects, np.int32),
+        reserved=np.empty(objects, np.int32),
+        reserved_iou=np.empty(objects, precision),
+        positives=np.empty(objects, np.int32),
+        forced=np.empty(objects, np.int32),
+        stolen=np.empty(objects, np.int32),
+    )
+
+
+def _tight_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if not rows.size:
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str] | Mapping[str, int]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
+
+
+def _example(position: int, batch: Sequence[Annotations]) -> str:
+    return f"example {position} of the batch: " if len(batch) > 1 else ""

@@ -1,0 +1,299 @@
+"""`AnchorGrid`: where anchors stand. Counts, order and boxes derive from here only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.encoders.kernels.lattice import Lattice, fill_boxes, fill_edges
+
+Stride = Literal["fractional", "power", "floor"]
+Precision = Literal["float32", "float64"]
+AspectRatio = float | tuple[float, float]
+Shape = tuple[float, float]
+
+_STRIDES: Final = ("fractional", "power", "floor")
+_PRECISIONS: Final = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class AnchorGrid:
+    """Anchors of every level's cells, flattened by level (fine to coarse), row, column, slot.
+
+    A level has `ceil(image size / 2^level)` cells along each axis. In a cell, slots run over the
+    octaves, and within an octave over the aspect ratios. An anchor of octave o and ratio r has
+    the height `anchor_scale * stride_y * 2^(o / num_scales) / sqrt(r)` and the width
+    `anchor_scale * stride_x * 2^(o / num_scales) * sqrt(r)`.
+
+    Args:
+        image_size: (height, width) of the network input in pixels; one number for a square.
+        min_level, max_level: finest and coarsest level; level l has the stride 2^l.
+        num_scales: octaves in a cell.
+        aspect_ratios: width / height of each anchor of an octave, or (width factor, height
+            factor) pairs.
+        anchor_scale: anchor side in strides; one number or one for each level.
+        shapes: explicit (height, width) pixels of the anchors in a cell, in slot order, for each
+            level; replaces the three arguments above.
+        stride: pixels between cells. "fractional": image size / cells, as google/automl;
+            "power": 2^level, where a convolution with "same" padding looks (fizyr, detectron2);
+            "floor": image size // cells, as keras-hub. All are equal where 2^max_level divides
+            the image size.
+        cell_offset: of the centre inside its cell, in cells.
+        precision: dtype of `boxes`, and so of matching.
+
+    Raises:
+        ValueError: an argument out of range, named with its value.
+
+    Reference:
+        google/automl efficientdet/tf2/anchors.py.
+
+    Example:
+        >>> AnchorGrid(512).boxes.shape
+        (49104, 4)
+    """
+
+    image_size: tuple[int, int]
+    min_level: int = 3
+    max_level: int = 7
+    num_scales: int = 3
+    aspect_ratios: tuple[AspectRatio, ...] = (1.0, 2.0, 0.5)
+    anchor_scale: float | tuple[float, ...] = 4.0
+    shapes: tuple[tuple[Shape, ...], ...] | None = None
+    stride: Stride = "fractional"
+    cell_offset: float = 0.5
+    precision: Precision = "float32"
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int],
+        min_level: int = 3,
+        max_level: int = 7,
+        num_scales: int = 3,
+        aspect_ratios: Sequence[float | Sequence[float]] = (1.0, 2.0, 0.5),
+        anchor_scale: float | Sequence[float] = 4.0,
+        *,
+        shapes: Sequence[Sequence[Sequence[float]]] | None = None,
+        stride: Stride = "fractional",
+        cell_offset: float = 0.5,
+        precision: Precision = "float32",
+    ) -> None:
+        values: dict[str, Any] = {
+            "image_size": _image_size(image_size),
+            "min_level": int(min_level),
+            "max_level": int(max_level),
+            "num_scales": int(num_scales),
+            "aspect_ratios": tuple(_aspect_ratio(ratio) for ratio in aspect_ratios),
+            "anchor_scale": _anchor_scale(anchor_scale),
+            "shapes": None if shapes is None else _shapes(shapes),
+            "stride": stride,
+            "cell_offset": float(cell_offset),
+            "precision": precision,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        levels = self.max_level - self.min_level + 1
+        if not 0 <= self.min_level <= self.max_level <= 16:
+            raise ValueError(
+                f"min_level={self.min_level}, max_level={self.max_level}: "
+                "expected 0 <= min_level <= max_level <= 16"
+            )
+        if self.num_scales < 1:
+            raise ValueError(f"num_scales={self.num_scales}: expected at least 1")
+        if not self.aspect_ratios:
+            raise ValueError("aspect_ratios is empty: expected at least one width / height")
+        if isinstance(self.anchor_scale, tuple) and len(self.anchor_scale) != levels:
+            raise ValueError(
+                f"anchor_scale has {len(self.anchor_scale)} entries, expected one for each of the "
+                f"{levels} levels"
+            )
+        if self.shapes is not None and len(self.shapes) != levels:
+            raise ValueError(
+                f"shapes has {len(self.shapes)} entries, expected one for each of the {levels} "
+                f"levels {self.min_level} to {self.max_level}"
+            )
+        if self.stride not in _STRIDES:
+            raise ValueError(f"stride={self.stride!r}: expected one of {', '.join(_STRIDES)}")
+        if self.precision not in _PRECISIONS:
+            raise ValueError(
+                f"precision={self.precision!r}: expected one of {', '.join(_PRECISIONS)}"
+            )
+        if not 0 <= self.cell_offset <= 1:
+            raise ValueError(f"cell_offset={self.cell_offset}: expected a number in [0, 1]")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.config()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        AnchorGrid.__init__(self, **state)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments as plain JSON values; equal config, equal anchors."""
+        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The pyramid levels, fine to coarse."""
+        return tuple(range(self.min_level, self.max_level + 1))
+
+    @cached_property
+    def cells(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each level."""
+        height, width = self.image_size
+        return tuple((-(-height // 2**level), -(-width // 2**level)) for level in self.levels)
+
+    @cached_property
+    def strides(self) -> tuple[tuple[float, float], ...]:
+        """(y, x) pixels between the cells of each level."""
+        return tuple(
+            (
+                self._stride(self.image_size[0], rows, level),
+                self._stride(self.image_size[1], columns, level),
+            )
+            for level, (rows, columns) in zip(self.levels, self.cells, strict=True)
+        )
+
+    def _stride(self, side: int, count: int, level: int) -> float:
+        if self.stride == "power":
+            return float(2**level)
+        return float(side // count) if self.stride == "floor" else side / count
+
+    @cached_property
+    def anchor_shapes(self) -> tuple[tuple[Shape, ...], ...]:
+        """(height, width) pixels of the anchors in a cell, in slot order, for each level."""
+        if self.shapes is not None:
+            return self.shapes
+        scales = self.anchor_scale
+        if not isinstance(scales, tuple):
+            scales = (scales,) * len(self.levels)
+        return tuple(
+            tuple(
+                _anchor_shape(stride, scale * 2 ** (octave / self.num_scales), ratio)
+                for octave in range(self.num_scales)
+                for ratio in self.aspect_ratios
+            )
+            for stride, scale in zip(self.strides, scales, strict=True)
+        )
+
+    @cached_property
+    def level_offsets(self) -> tuple[int, ...]:
+        """Index of each level's first anchor, and the number of anchors at the end."""
+        counts = [
+            rows * columns * len(shapes)
+            for (rows, columns), shapes in zip(self.cells, self.anchor_shapes, strict=True)
+        ]
+        return tuple(int(offset) for offset in np.concatenate(([0], np.cumsum(counts))))
+
+    def __len__(self) -> int:
+        return self.level_offsets[-1]
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """The same facts as arrays, for the kernels."""
+        per_cell = [len(shapes) for shapes in self.anchor_shapes]
+        levels = [
+            (rows, columns, first, count)
+            for (rows, columns), first, count in zip(
+                self.cells, self.level_offsets[:-1], per_cell, strict=True
+            )
+        ]
+        level_of = np.repeat(np.arange(len(per_cell)), per_cell)
+        slots = [slot for count in per_cell for slot in range(count)]
+        counts = np.array(self.cells)[level_of]  # (S, 2) rows and columns
+        ends = counts.cumsum(axis=0)
+        sizes = np.array([shape for shapes in self.anchor_shapes for shape in shapes])
+        strides = np.array(self.strides)
+        y_edges, x_edges = (
+            self._edges(counts[:, axis], strides[level_of, axis], sizes[:, axis]) for axis in (0, 1)
+        )
+        return Lattice(
+            levels=np.array(levels, np.int64),
+            inverses=1.0 / strides,
+            offset=self.cell_offset,
+            shapes=np.column_stack((level_of, slots, ends - counts)).astype(np.int64),
+            sizes=sizes,
+            y_edges=y_edges,
+            x_edges=x_edges,
+            strides=strides,
+        )
+
+    def _edges(
+        self, counts: NDArray[np.int64], strides: NDArray[np.float64], sides: NDArray[np.float64]
+    ) -> NDArray[Any]:
+        edges, first = np.empty((int(counts.sum()), 2), self.precision), 0
+        for count, stride, side in zip(counts, strides, sides, strict=True):
+            fill_edges(self.cell_offset, stride, side, edges[first : first + count])
+            first += count
+        return edges
+
+    @cached_property
+    def boxes(self) -> NDArray[Any]:
+        """(A, 4) `(y_min, x_min, y_max, x_max)` pixels in `precision`, read-only."""
+        boxes = np.empty((len(self), 4), self.precision)
+        lattice = self.lattice
+        fill_boxes(lattice.levels, lattice.shapes, lattice.y_edges, lattice.x_edges, boxes)
+        boxes.flags.writeable = False
+        return boxes
+
+    @cached_property
+    def anchor_level(self) -> NDArray[np.int8]:
+        """(A,) the pyramid level of each anchor, read-only."""
+        level = np.repeat(np.array(self.levels, np.int8), np.diff(self.level_offsets))
+        level.flags.writeable = False
+        return level
+
+
+def _image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+        raise ValueError(
+            f"image_size={image_size!r}: expected (height, width) in whole pixels of at least 1"
+        )
+    return int(size[0]), int(size[1])
+
+
+def _aspect_ratio(ratio: float | Sequence[float]) -> AspectRatio:
+    numbers = (float(ratio),) if isinstance(ratio, (int, float)) else tuple(map(float, ratio))
+    if len(numbers) not in (1, 2) or not all(0 < number < math.inf for number in numbers):
+        raise ValueError(
+            f"aspect_ratios holds {ratio!r}: expected width / height above 0, or a "
+            "(width factor, height factor) pair"
+        )
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def _anchor_scale(scale: float | Sequence[float]) -> float | tuple[float, ...]:
+    numbers = (float(scale),) if isinstance(scale, (int, float)) else tuple(map(float, scale))
+    if not numbers or not all(0 < number < math.inf for number in numbers):
+        raise ValueError(f"anchor_scale={scale!r}: expected numbers above 0")
+    return numbers[0] if isinstance(scale, (int, float)) else numbers
+
+
+def _shapes(shapes: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[Shape, ...], ...]:
+    checked = []
+    for level in shapes:
+        if not level or not all(
+            len(s) == 2 and 0 < s[0] < math.inf and 0 < s[1] < math.inf for s in level
+        ):
+            raise ValueError(
+                f"shapes holds {level!r}: expected at least one (height, width) above 0 a level"
+            )
+        checked.append(tuple((float(shape[0]), float(shape[1])) for shape in level))
+    return tuple(checked)
+
+
+def _anchor_shape(stride: tuple[float, float], scale: float, ratio: AspectRatio) -> Shape:
+    wide, tall = ratio if isinstance(ratio, tuple) else (math.sqrt(ratio), 1.0 / math.sqrt(ratio))
+    return scale * stride[0] * tall, scale * stride[1] * wide
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

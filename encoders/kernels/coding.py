@@ -1,0 +1,53 @@
+"""An object's box relative to an anchor, as a network predicts it.
+
+boxes (N, 4) and anchors (A, 4) of one dtype T; `positives` are the anchors to write, `owner` (A,)
+their object relative to row `begin` of boxes; out (A, 4) float32.
+"""
+
+import math
+
+from ytrue.encoders.kernels.jit import kernel
+
+
+@kernel
+def encode_centres(boxes, begin, anchors, owner, positives, epsilon, std, out):  # type: ignore[no-untyped-def]
+    """Write (ty, tx, th, tw): centre offsets in anchor sides, logarithms of the sides' ratios.
+
+    Reference: google/automl efficientdet/object_detection/faster_rcnn_box_coder.py.
+    """
+    zero, one, half = boxes.dtype.type(0), boxes.dtype.type(1), boxes.dtype.type(0.5)
+    plain = std[0] == one and std[1] == one and std[2] == one and std[3] == one
+    # The same object on anchors of the same size comes many times in a row.
+    ratio_y, ratio_x, log_y, log_x = one, one, zero, zero
+    for a in positives:
+        k = begin + owner[a]
+        anchor_height, anchor_width = anchors[a, 2] - anchors[a, 0], anchors[a, 3] - anchors[a, 1]
+        height, width = boxes[k, 2] - boxes[k, 0], boxes[k, 3] - boxes[k, 1]
+        dy = (boxes[k, 0] + height * half) - (anchors[a, 0] + anchor_height * half)
+        dx = (boxes[k, 1] + width * half) - (anchors[a, 1] + anchor_width * half)
+        anchor_height, anchor_width = max(anchor_height, epsilon), max(anchor_width, epsilon)
+        scale_y = max(height, epsilon) / anchor_height
+        scale_x = max(width, epsilon) / anchor_width
+        if scale_y != ratio_y:
+            ratio_y, log_y = scale_y, math.log(scale_y)
+        if scale_x != ratio_x:
+            ratio_x, log_x = scale_x, math.log(scale_x)
+        ty, tx, th, tw = dy / anchor_height, dx / anchor_width, log_y, log_x
+        if not plain:
+            ty, tx, th, tw = ty / std[0], tx / std[1], th / std[2], tw / std[3]
+        out[a, 0], out[a, 1], out[a, 2], out[a, 3] = ty, tx, th, tw
+
+
+@kernel
+def encode_corners(boxes, begin, anchors, owner, positives, std, out):  # type: ignore[no-untyped-def]
+    """Write the distances between equal corners in anchor sides.
+
+    Reference: fizyr/keras-retinanet utils/anchors.py, bbox_transform (in x, y order there).
+    """
+    for a in positives:
+        k = begin + owner[a]
+        height, width = anchors[a, 2] - anchors[a, 0], anchors[a, 3] - anchors[a, 1]
+        out[a, 0] = (boxes[k, 0] - anchors[a, 0]) / height / std[0]
+        out[a, 1] = (boxes[k, 1] - anchors[a, 1]) / width / std[1]
+        out[a, 2] = (boxes[k, 2] - anchors[a, 2]) / height / std[2]
+        out[a, 3] = (boxes[k, 3] - anchors[a, 3]) / width / std[3]

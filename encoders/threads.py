@@ -1,0 +1,34 @@
+"""One pool of threads for all encoders: kernels release the GIL, so threads are enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+# Below this much output a hand-over to another thread costs more than it saves.
+SMALLEST_SHARE = 256 * 1024
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _pool(_process: int) -> ThreadPoolExecutor:
+    # Keyed by the process: a forked child has none of its parent's threads.
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="ytrue-encode")
+
+
+def run_split(job: Callable[[int, int], int], count: int, *, bytes_each: int) -> int:
+    """Run job(first, end) over [0, count) in shares on all cores; return the largest answer."""
+    shares = min(available_cores(), count, max(1, count * bytes_each // SMALLEST_SHARE))
+    if shares <= 1:
+        return job(0, count)
+    bounds = [count * share // shares for share in range(shares + 1)]
+    pool = _pool(os.getpid())
+    pending = [pool.submit(job, bounds[i], bounds[i + 1]) for i in range(1, shares)]
+    first = job(bounds[0], bounds[1])
+    return max([first, *(future.result() for future in pending)])

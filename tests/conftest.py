@@ -1,0 +1,28 @@
+"""Where tests find the shared reference data, which is not part of the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("YTRUE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if folder.is_dir():
+        return folder
+    message = f"needs the reference data in {folder} (set YTRUE_SHARED)"
+    if os.environ.get("YTRUE_REQUIRE_SHARED") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    return _shared("golden")

@@ -1,0 +1,153 @@
+"""Every hypothesis strategy of the suite."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ytrue import Annotations
+from ytrue.encoders import AnchorEncoder, AnchorGrid, BoxCoder
+
+
+@st.composite
+def grids(draw):
+    """Small grids of all kinds: non-square, not divisible, few or many levels and shapes."""
+    min_level = draw(st.integers(2, 4))
+    max_level = draw(st.integers(min_level, 6))
+    size = (draw(st.integers(9, 130)), draw(st.integers(9, 130)))
+    return AnchorGrid(
+        size,
+        min_level,
+        max_level,
+        draw(st.integers(1, 3)),
+        draw(st.sampled_from([(1.0, 2.0, 0.5), (1.0,), (0.3, 3.0), ((1.4, 0.7), (0.7, 1.4))])),
+        draw(st.sampled_from([4.0, 1.0, 2.5])),
+        stride=draw(st.sampled_from(["fractional", "power", "floor"])),
+        cell_offset=draw(st.sampled_from([0.5, 0.0])),
+        precision=draw(st.sampled_from(["float32", "float32", "float64"])),
+    )
+
+
+@st.composite
+def encoders(draw, grid=None, **fixed):
+    """Encoders with every rule in every setting."""
+    force = draw(st.sampled_from(["greedy", "greedy", "argmax", "none"]))
+    negative, positive = draw(st.sampled_from([(0.4, 0.5), (0.5, 0.5), (0.2, 0.7), (0.05, 0.1)]))
+    floors = [0.0, 0.3] + ([-1.0] if force == "argmax" else [])
+    options = {
+        "positive_iou": positive,
+        "negative_iou": negative,
+        "force": force,
+        "min_force_iou": draw(st.sampled_from(floors)),
+        "crowd": draw(st.sampled_from(["ignore", "ignore", "negative"])),
+        "crowd_ioa": draw(st.sampled_from([0.5, 0.1, 1.0])),
+        "padding": draw(st.sampled_from(["negative", "ignore", "ignore-positive"])),
+        "degenerate": draw(st.sampled_from(["report", "report", "match"])),
+        "coder": draw(
+            st.sampled_from(
+                [BoxCoder(), BoxCoder(std=(0.1, 0.1, 0.2, 0.2)), BoxCoder("corner", (0.2,) * 4)]
+            )
+        ),
+        "union_epsilon": draw(st.sampled_from([0.0, 1e-7])),
+    }
+    return AnchorEncoder(draw(grids()) if grid is None else grid, 5, **(options | fixed))
+
+
+def _an_anchor(draw, grid):
+    return grid.boxes[draw(st.integers(0, len(grid) - 1))].astype(np.float64)
+
+
+def _random_box(draw, grid):
+    height, width = grid.image_size
+    y, x = draw(st.floats(-0.3, 1.2)) * height, draw(st.floats(-0.3, 1.2)) * width
+    return np.array(
+        [y, x, y + draw(st.floats(0.01, 1.5)) * height, x + draw(st.floats(0.01, 1.5)) * width]
+    )
+
+
+def _tiny_box(draw, grid):
+    height, width = grid.image_size
+    y, x = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+    return np.array(
+        [y, x, y + draw(st.sampled_from([0.01, 1, 3])), x + draw(st.sampled_from([0.01, 1, 3]))]
+    )
+
+
+def _exact_overlap(draw, grid):
+    """A box inside an anchor whose IoU is a threshold exactly, in real numbers."""
+    box = _an_anchor(draw, grid)
+    share = draw(st.sampled_from([0.5, 0.4, 0.2]))
+    return np.array([box[0], box[1], box[0] + (box[2] - box[0]) * share, box[3]])
+
+
+def _dusted_anchor(draw, grid):
+    return _an_anchor(draw, grid) + draw(st.sampled_from([1e-7, -1e-5, 1e-4, -0.002]))
+
+
+def _whole_pixels(draw, grid):
+    return np.round(_random_box(draw, grid))
+
+
+def _outside(draw, grid):
+    height, width = grid.image_size
+    return np.array([height + 1.0, width + 2.0, height + 30.0, width + 50.0]) * draw(
+        st.sampled_from([1, -1, 1e6])
+    )
+
+
+def _degenerate(draw, grid):
+    box = _random_box(draw, grid)
+    kind = draw(st.sampled_from(["line", "point", "inverted", "nan", "inf"]))
+    if kind == "line":
+        box[2] = box[0]
+    elif kind == "point":
+        box[2:] = box[:2]
+    elif kind == "inverted":
+        box = box[[2, 1, 0, 3]]
+    else:
+        box[draw(st.integers(0, 3))] = float(kind)
+    return box
+
+
+def _huge(draw, grid):
+    return np.array([-1.0, -1.0, 1.0, 1.0]) * draw(st.sampled_from([1e3, 1e7, 3e9]))
+
+
+_BOXES = [
+    _random_box, _random_box, _tiny_box, _an_anchor, _exact_overlap, _dusted_anchor,
+    _whole_pixels, _outside, _degenerate, _huge,
+]  # fmt: skip
+
+
+@st.composite
+def annotations(draw, grid, max_objects=12, crowds=True, degenerate=True):
+    """Objects that provoke ties, exact thresholds, collisions and everything rule 6 names."""
+    kinds = _BOXES if degenerate else _BOXES[:7]
+    boxes = []
+    for _ in range(draw(st.integers(0, max_objects))):
+        if boxes and draw(st.integers(0, 4)) == 0:
+            boxes.append(boxes[draw(st.integers(0, len(boxes) - 1))])  # a duplicate
+        else:
+            boxes.append(draw(st.sampled_from(kinds))(draw, grid))
+    n = len(boxes)
+    with np.errstate(over="ignore"):
+        array = np.array(boxes, np.float32).reshape(n, 4)
+    height, width = grid.image_size
+    crowd = np.array([draw(st.integers(0, 5)) == 0 and crowds for _ in range(n)], bool)
+    masks = None
+    if crowds and crowd.any() and draw(st.booleans()):
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        masks = [
+            (rng.random((height, width)) < rng.random()).astype(np.uint8)
+            if crowd[k] and rng.random() < 0.7
+            else None
+            for k in range(n)
+        ]
+    content = None
+    if draw(st.booleans()):
+        content = (
+            0.0,
+            0.0,
+            float(draw(st.integers(1, height))),
+            float(draw(st.integers(1, width))),
+        )
+    labels = np.array([draw(st.integers(0, 4)) for _ in range(n)], np.int32)
+    return Annotations(array, labels, crowd, masks=masks, content=content)

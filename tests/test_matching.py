@@ -1,0 +1,283 @@
+"""The window kernels equal the dense twin, and obey the laws of matching."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from reference import matching as reference
+from strategies import annotations, encoders, grids
+
+from ytrue import Annotations
+from ytrue.contract import OUTCOMES
+from ytrue.encoders import AnchorEncoder, AnchorGrid, preset
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+laws = settings(
+    deadline=None,
+    suppress_health_check=_SLOW,
+    max_examples=int(os.environ.get("YTRUE_EXAMPLES", "100")),
+    derandomize=True,
+)
+
+
+def assert_same_target(got, expected):
+    for name in ("state", "label", "object"):
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+    assert got["box"].dtype == np.float32
+    np.testing.assert_array_max_ulp(got["box"], expected["box"], maxulp=2)
+
+
+@laws
+@given(st.data())
+def test_windows_equal_the_dense_twin(data):
+    encoder = data.draw(encoders())
+    objects = data.draw(annotations(encoder.grid))
+    expected, counts = reference.encode(encoder, objects)
+    assert_same_target(encoder.encode(objects), expected)
+    explained = encoder.explain(objects)
+    np.testing.assert_array_equal(explained.positives, counts["positives"])
+    np.testing.assert_array_equal(explained.best_iou, counts["best_iou"].astype(np.float32))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100, 500])
+@pytest.mark.parametrize("name", ["ytrue", "efficientdet", "retinanet", "keras_hub"])
+def test_crowded_images_equal_the_dense_twin(name, count):
+    rng = np.random.default_rng(count)
+    encoder = preset(name, (256, 320), 5)
+    sides = np.exp(rng.uniform(np.log(2), np.log(300), (count, 2)))
+    centres = rng.uniform(0, 320, (count, 2))
+    boxes = np.concatenate((centres - sides / 2, centres + sides / 2), axis=1).astype(np.float32)
+    boxes[: count // 3] = np.round(boxes[: count // 3])
+    boxes[count // 3 : count // 2] = boxes[count // 3 : count // 3 + 1]  # many of one kind
+    objects = Annotations(boxes, rng.integers(0, 5, count), rng.random(count) < 0.05)
+    assert_same_target(encoder.encode(objects), reference.encode(encoder, objects)[0])
+
+
+@laws
+@given(st.data())
+def test_every_object_that_overlaps_an_anchor_owns_one(data):
+    encoder = data.draw(encoders(force="greedy", min_force_iou=0.0, padding="ignore"))
+    objects = data.draw(annotations(encoder.grid, max_objects=8))
+    explained = encoder.explain(objects)
+    for k, outcome in enumerate(explained.outcome):
+        if outcome in ("matched", "forced"):
+            assert explained.positives[k] > 0
+        elif outcome == "taken":
+            overlapping = explained.best_iou[k] > 0
+            assert overlapping  # only where every anchor it overlaps is reserved for another
+            iou = reference.iou_matrix(objects.boxes[k : k + 1], encoder.grid.boxes)[0]
+            assert (explained.state[iou > 0] == 1).all()
+
+
+@laws
+@given(st.data())
+def test_a_crowd_never_removes_a_positive(data):
+    encoder = data.draw(encoders(crowd="ignore"))
+    objects = data.draw(annotations(encoder.grid))
+    with_crowd = encoder.encode(objects)
+    without = encoder.encode(objects.select(~objects.crowd))
+    np.testing.assert_array_equal(with_crowd["state"] == 1, without["state"] == 1)
+    np.testing.assert_array_equal(with_crowd["box"], without["box"])
+
+
+@laws
+@given(st.data())
+def test_permuting_objects_permutes_the_answer_except_at_ties(data):
+    encoder = data.draw(encoders(force="greedy", min_force_iou=0.0))
+    objects = data.draw(annotations(encoder.grid, degenerate=False))
+    iou = reference.iou_matrix(objects.boxes, encoder.grid.boxes, encoder.union_epsilon)
+    ranked = np.sort(iou, axis=0)
+    ties = (ranked[1:] == ranked[:-1]) & (ranked[1:] > 0)
+    assume(not ties.any())
+    order = np.array(data.draw(st.permutations(range(len(objects)))), int)
+    one, other = encoder.encode(objects), encoder.encode(objects.select(order))
+    np.testing.assert_array_equal(one["state"], other["state"])
+    np.testing.assert_array_equal(one["label"], other["label"])
+    np.testing.assert_array_equal(one["box"], other["box"])
+    back = np.append(order, -1)
+    np.testing.assert_array_equal(one["object"], back[other["object"]])
+
+
+@laws
+@given(st.data())
+def test_decode_returns_every_object_that_was_assigned(data):
+    encoder = data.draw(encoders(padding="negative"))
+    objects = data.draw(annotations(encoder.grid, degenerate=False))
+    explained = encoder.explain(objects)
+    decoded = encoder.decode(encoder.encode(objects))
+    kept = np.flatnonzero(explained.positives > 0)
+    assert len(decoded) == len(kept)
+    np.testing.assert_allclose(decoded.boxes, objects.boxes[kept], atol=1e-3)
+    np.testing.assert_array_equal(decoded.labels, objects.labels[kept])
+
+
+@laws
+@given(st.data())
+def test_explain_accounts_for_every_object_exactly_once(data):
+    encoder = data.draw(encoders())
+    objects = data.draw(annotations(encoder.grid))
+    explained, target = encoder.explain(objects), encoder.encode(objects)
+    assert len(explained.outcome) == len(objects)
+    assert set(explained.outcome) <= set(OUTCOMES)
+    assert explained.positives.sum() == (target["state"] == 1).sum()
+    np.testing.assert_array_equal(
+        explained.positives,
+        np.bincount(target["object"][target["state"] == 1], minlength=len(objects)),
+    )
+    for k, outcome in enumerate(explained.outcome):
+        assert (explained.positives[k] > 0) == (outcome in ("matched", "forced"))
+        assert (k in explained.lost) == (outcome not in ("matched", "forced", "crowd"))
+        assert explained.why(k)
+    np.testing.assert_array_equal(explained.state, target["state"])
+    np.testing.assert_array_equal(explained.object, target["object"])
+    owned = explained.object[explained.forced_positions]
+    np.testing.assert_array_equal(np.bincount(owned, minlength=len(objects)), explained.forced)
+
+
+@laws
+@given(st.data())
+def test_a_batch_equals_its_examples(data):
+    encoder = data.draw(encoders())
+    batch = [
+        data.draw(annotations(encoder.grid, max_objects=5))
+        for _ in range(data.draw(st.integers(0, 5)))
+    ]
+    together = encoder.encode_batch(batch)
+    for name, (shape, dtype) in encoder.spec.items():
+        assert together[name].shape == (len(batch), *shape)
+        assert together[name].dtype == dtype
+        for i, one in enumerate(batch):
+            np.testing.assert_array_equal(together[name][i], encoder.encode(one)[name])
+
+
+def test_splitting_a_large_batch_over_threads_changes_nothing():
+    rng = np.random.default_rng(0)
+    encoder = preset("ytrue", 512, 5)
+    batch = []
+    for n in (0, 3, 50, 1, 9, 0, 20, 4):
+        low = rng.uniform(0, 400, (n, 2))
+        boxes = np.concatenate((low, low + rng.uniform(4, 200, (n, 2))), axis=1)
+        batch.append(Annotations(boxes, rng.integers(0, 5, n)))
+    together = encoder.encode_batch(batch)
+    for i, one in enumerate(batch):
+        for name, array in encoder.encode(one).items():
+            np.testing.assert_array_equal(together[name][i], array)
+
+
+@laws
+@given(st.data())
+def test_masks_come_from_state_alone(data):
+    encoder = data.draw(encoders())
+    target = encoder.encode(data.draw(annotations(encoder.grid)))
+    masks = encoder.masks(target)
+    np.testing.assert_array_equal(masks["class"], target["state"] != -1)
+    np.testing.assert_array_equal(masks["box"], target["state"] == 1)
+
+
+def test_a_true_target_of_exactly_zero_still_counts():
+    encoder = preset("ytrue", 512, 5)
+    anchor = 20_000
+    target = encoder.encode(Annotations(encoder.grid.boxes[anchor : anchor + 1], [4]))
+    assert (target["box"][anchor] == 0).all()
+    assert encoder.masks(target)["box"][anchor]
+    assert target["object"][anchor] == 0
+
+
+# Each row: what, boxes, settings, expected (outcome, ...).
+ANCHOR = (
+    16.0,
+    16.0,
+    48.0,
+    48.0,
+)  # level 3, 32 px, centred at (32, 32)? no: cells centre at 4 + 8 i
+RULES = [
+    ("no area", [(10, 10, 10, 40)], {}, ["no-area"]),
+    ("inverted", [(40, 10, 10, 40)], {}, ["no-area"]),
+    ("not finite", [(10, 10, np.nan, 40)], {}, ["not-finite"]),
+    ("outside", [(70, 70, 90, 90)], {}, ["outside"]),
+    ("touching the frame from outside", [(64, 0, 90, 64)], {}, ["outside"]),
+    ("an ordinary object", [(8, 8, 40, 40)], {}, ["matched"]),
+    ("tiny, reserved", [(30, 30, 32, 32)], {}, ["forced"]),
+    ("tiny, nothing reserved", [(30, 30, 32, 32)], {"force": "none"}, ["low-iou"]),
+    ("tiny, floor too high", [(30, 30, 32, 32)], {"min_force_iou": 0.3}, ["low-iou"]),
+    ("twins, one anchor each", [(30, 30, 32, 32)] * 2, {}, ["forced"] * 2),
+    ("twins, automl's rule", [(30, 30, 32, 32)] * 2, {"force": "argmax"}, ["forced", "taken"]),
+    ("equal objects, first wins", [(8, 8, 40, 40)] * 2, {"force": "none"}, ["matched", "taken"]),
+]
+
+
+@pytest.mark.parametrize(("what", "boxes", "options", "expected"), RULES, ids=[r[0] for r in RULES])
+def test_rules_by_example(what, boxes, options, expected):
+    encoder = AnchorEncoder(AnchorGrid(64, max_level=4), 2, **options)
+    explained = encoder.explain(Annotations(boxes, np.zeros(len(boxes))))
+    assert list(explained.outcome) == expected
+
+
+def test_reservations_go_by_falling_iou_not_by_order():
+    """The better pair keeps the anchor, whoever comes first; the other gets its next best."""
+    grid = AnchorGrid(64, max_level=3, num_scales=1, aspect_ratios=(1.0,))
+    encoder = AnchorEncoder(grid, 1, positive_iou=0.95, negative_iou=0.95)
+    anchor = grid.boxes[27]
+    worse, better = anchor + np.float32([0, 0, -9, -9]), anchor + np.float32([0, 0, -8, -8])
+    for boxes, owner in (([worse, better], 1), ([better, worse], 0)):
+        target = encoder.encode(Annotations(boxes, [0, 0]))
+        iou = reference.iou_matrix(np.array(boxes), grid.boxes)
+        assert target["object"][iou[owner].argmax()] == owner
+        assert sorted(target["object"][target["state"] == 1]) == [0, 1]
+
+
+def test_padding_is_ignored_only_when_asked():
+    grid = AnchorGrid(64, max_level=3, num_scales=1, aspect_ratios=(1.0,))
+    objects = Annotations(content=(0, 0, 64, 33))
+    expected_columns = {"negative": 0, "ignore": 4, "ignore-positive": 4}  # centres 36, 44, 52, 60
+    for padding, columns in expected_columns.items():
+        state = AnchorEncoder(grid, 1, padding=padding).encode(objects)["state"].reshape(8, 8)
+        assert (state == -1).sum() == 8 * columns
+        assert (state[:, 8 - columns :] == -1).all()
+
+
+def test_a_crowd_mask_counts_pixels_not_its_box():
+    grid = AnchorGrid(64, max_level=3, num_scales=1, aspect_ratios=(1.0,), anchor_scale=1.0)
+    encoder = AnchorEncoder(grid, 1)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :12] = 1  # all of the first column of cells, half of the second
+    box = [(0, 0, 64, 64)]
+    by_mask = encoder.encode(Annotations(box, [0], crowd=[True], masks=[mask]))["state"]
+    by_box = encoder.encode(Annotations(box, [0], crowd=[True]))["state"]
+    assert (by_box == -1).all()
+    np.testing.assert_array_equal((by_mask == -1).reshape(8, 8).sum(axis=0), [8, 8] + [0] * 6)
+
+
+def test_errors_name_the_object():
+    encoder = preset("ytrue", 64, 3)
+    with pytest.raises(ValueError, match=r"^object 1 has label 3, expected 0 to 2 \(labels count"):
+        encoder.encode(Annotations([(0, 0, 9, 9)] * 2, [2, 3]))
+    with pytest.raises(ValueError, match=r"^example 1 of the batch: object 0 has label -1"):
+        encoder.encode_batch([Annotations(), Annotations([(0, 0, 9, 9)], [-1])])
+    crowd = Annotations([(0, 0, 9, 9)], [0], crowd=[True], masks=[np.ones((5, 6), np.uint8)])
+    with pytest.raises(
+        ValueError, match="mask of crowd object 0 is 5x6, the network input is 64x64"
+    ):
+        encoder.encode(crowd)
+
+
+@laws
+@given(grids())
+@example(AnchorGrid(512))
+@example(AnchorGrid((600, 1333)))
+def test_anchors_equal_their_formula(grid):
+    expected = []
+    for (rows, columns), (sy, sx), shapes in zip(
+        grid.cells, grid.strides, grid.anchor_shapes, strict=True
+    ):
+        y = (np.arange(rows) + grid.cell_offset) * sy
+        x = (np.arange(columns) + grid.cell_offset) * sx
+        y, x = (axis[..., None] for axis in np.meshgrid(y, x, indexing="ij"))
+        half = np.array(shapes) / 2
+        edges = (y - half[:, 0], x - half[:, 1], y + half[:, 0], x + half[:, 1])
+        expected.append(np.stack(edges, axis=-1).reshape(-1, 4))
+    expected = np.concatenate(expected).astype(grid.precision)
+    assert len(grid) == len(expected) == len(grid.anchor_level)
+    np.testing.assert_array_equal(grid.boxes, expected)
