@@ -1,0 +1,76 @@
+"""`load`: find the format of a dataset from its files, and read it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from ytrue.datasets.dataset import Dataset
+from ytrue.errors import DataError
+
+FORMATS: Final = ("records", "coco", "voc", "yolo", "labelme")
+"""Names of the formats, in the order in which files are tried; each is a module of this package
+with `recognises(source)`, `read(source, images=, strict=)` and, but for records, `write`."""
+
+
+def load(
+    source: str | Path,
+    format: str | None = None,
+    images: str | Path | None = None,
+    strict: bool = False,
+) -> Dataset:
+    """Read an annotated dataset.
+
+    Args:
+        source: an annotation file, or the folder of a dataset.
+        format: "coco", "voc", "yolo", "labelme", "shapes" (as `ytrue demo` writes it) or
+            "records"; None: found from the files.
+        images: the folder that image file names are relative to; None: found near the annotations.
+        strict: raise with the first problem instead of listing it in `Dataset.problems`.
+
+    Returns:
+        The dataset, with `problems` telling everything that was odd and what was done about it.
+
+    Raises:
+        DataError: nothing there, no known format, an unreadable file; with `strict` any problem.
+
+    Example:
+        dataset = ytrue.datasets.load("annotations/instances_train2017.json")
+        dataset[0].annotations.boxes  # (N, 4) float32 y_min, x_min, y_max, x_max
+    """
+    path, folder = Path(source), None if images is None else Path(images)
+    if not path.exists():
+        raise DataError("no such file or folder", where=path, do="check the path")
+    if folder is not None and not folder.is_dir():
+        raise DataError("no such images folder", where=folder, do="check the path")
+    name = recognise(path) if format is None else format
+    dataset: Dataset = format_module(name).read(path, images=folder, strict=strict)
+    return dataset
+
+
+def recognise(path: Path) -> str:
+    """Return the name of the format a file or folder is in.
+
+    Raises:
+        DataError: none recognises it.
+    """
+    for name in FORMATS:
+        if format_module(name).recognises(path):
+            return name
+    raise DataError(
+        "no known annotation format found",
+        where=path,
+        do="expected COCO JSON, Pascal VOC XML, YOLO txt with data.yaml, LabelMe JSON or records; "
+        "name the annotation file itself, or the format with --format",
+    )
+
+
+def format_module(name: str) -> ModuleType:
+    """Return the module of a format."""
+    if name not in (*FORMATS, "shapes"):
+        raise DataError(
+            f"format {name!r} is unknown", do=f"expected one of {', '.join(FORMATS)}, shapes"
+        )
+    return import_module(f"ytrue.datasets.{name}")

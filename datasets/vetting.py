@@ -1,0 +1,294 @@
+"""What is checked in every dataset, whatever its format, and what is done about it.
+
+Columns in, columns and `Problem`s out; a Python loop only over what has a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.datasets.dataset import Images, Objects, select_objects
+from ytrue.datasets.imagefiles import Folder, Header, read_headers
+from ytrue.errors import Action, DataError, Problem
+
+PROBLEM_KINDS: Final[dict[str, str]] = {
+    "box-overhang": "The box reaches over the image's edge by at most the tolerance; clipped.",
+    "box-overhang-large": "The box reaches further over the edge; kept as it is.",
+    "box-outside": "The box lies outside the image; dropped.",
+    "box-inverted": "A negative width or height; dropped.",
+    "box-empty": "A width or height of 0; dropped.",
+    "box-not-finite": "A coordinate is nan or infinite; dropped.",
+    "box-missing": "No box; taken tight around the object's polygons, mask or keypoints.",
+    "box-invalid": "The box is not four numbers; dropped.",
+    "boxes-look-normalised": "Nearly all boxes fit into [0, 1]: pixels are due; kept.",
+    "boxes-look-xyxy": "Nearly all boxes overhang as x, y, width, height and fit as corners; kept.",
+    "coordinates-look-like-pixels": "Numbers above 1 where normalised ones are due.",
+    "duplicate-annotation-id": "An annotation id that another has too; kept.",
+    "duplicate-image-id": "An image id that another has too; the later image is dropped.",
+    "duplicate-object": "Same image, class and box as another object; kept.",
+    "duplicate-category": "Two categories share an id or a name.",
+    "category-unnamed": "Categories are missing; named by their ids.",
+    "unknown-category": "The category is not in the file's list; dropped.",
+    "unknown-image": "The image is not in the file's list; dropped.",
+    "annotation-invalid": "A field is missing or of the wrong kind; dropped.",
+    "image-invalid": "An image record lacks what is needed; dropped.",
+    "polygon-invalid": "A polygon of fewer than 3 points, or of a foreign form; the part is dropped.",
+    "polygon-not-finite": "A polygon with a coordinate that is not finite; the part is dropped.",
+    "mask-invalid": "The mask cannot be decoded, or is not of the image's size; the mask is dropped.",
+    "keypoints-invalid": "Keypoints of a foreign length or visibility; dropped from the object.",
+    "shape-unsupported": "A kind of shape that this library does not read; dropped.",
+    "image-missing": "The image file does not exist; its annotations are kept.",
+    "images-missing": "None of the image files exist; annotations are kept.",
+    "image-unreadable": "The image file is no readable image; dropped with its objects.",
+    "image-size": "The file's size is not the annotated one; dropped with its objects.",
+    "image-orientation": "Annotated in the frame of the stored pixels, but EXIF turns the image by a "
+    "quarter: dropped with its objects.",
+    "image-renamed": "Not the file named, but one of the same stem is there; that is used.",
+    "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
+    "image-unlabelled": "An image without annotation file; kept as an image without objects.",
+    "path-escapes": "The file name leads out of the images folder; refused, dropped with its objects.",
+    "one-based": "Pixel corners count from 1 here; one was taken off x_min and y_min.",
+    "class-unnamed": "Classes are not named anywhere; named by their numbers.",
+    "field-lost": "The target format cannot hold this; not written.",
+}
+
+TOLERANCE_PIXELS: Final = 2.0
+TOLERANCE_SHARE: Final = 0.01
+"""A box may overhang by the larger of 2 pixels and 1 % of the image's side, and is clipped."""
+
+HEADERS_READ_UP_TO: Final = 20_000
+"""Above so many images their headers are not read at loading."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What to call things in problems: the annotation file of the whole, or of each image."""
+
+    file: str | Callable[[int], str]
+
+    def of(self, image: int) -> str:
+        """Return the annotation file of image row `image`."""
+        return self.file if isinstance(self.file, str) else self.file(image)
+
+
+def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects, list[Problem]]:
+    """Return the objects that can be used, boxes clipped within tolerance, and all problems."""
+    xywh = objects.xywh
+    with np.errstate(invalid="ignore"):
+        x_max, y_max = xywh[:, 0] + xywh[:, 2], xywh[:, 1] + xywh[:, 3]
+        width = images.width[objects.image].astype(np.float64)
+        height = images.height[objects.image].astype(np.float64)
+        finite = np.isfinite(xywh).all(axis=1)
+        inverted = finite & ((xywh[:, 2] < 0) | (xywh[:, 3] < 0))
+        empty = finite & ~inverted & ((xywh[:, 2] == 0) | (xywh[:, 3] == 0))
+        whole = finite & ~inverted & ~empty
+        outside = whole & ((x_max <= 0) | (y_max <= 0) | (xywh[:, 0] >= width) | (xywh[:, 1] >= height))
+        over = np.maximum.reduce([-xywh[:, 0], -xywh[:, 1], x_max - width, y_max - height])
+    # Rounding of x + width alone, a ten-thousandth of a pixel, is no finding.
+    hanging = whole & ~outside & (over > 1e-4)
+    tolerance = np.maximum(TOLERANCE_PIXELS, TOLERANCE_SHARE * np.maximum(width, height))
+    clipped = hanging & (over <= tolerance)
+    problems: list[Problem] = []
+
+    def report(kind: str, where: NDArray[np.bool_], action: Action, what: Callable[[int], str]) -> None:
+        problems.extend(
+            Problem(
+                kind,
+                what(row),
+                action,
+                names.of(int(objects.image[row])),
+                images.ids[objects.image[row]],
+                objects.ids[row],
+            )
+            for row in np.flatnonzero(where)
+        )
+
+    def box(row: int) -> str:
+        x, y, w, h = xywh[row]
+        return f"box x {x:g}, y {y:g}, width {w:g}, height {h:g}"
+
+    def box_in_image(row: int) -> str:
+        i = objects.image[row]
+        return f"{box(row)} in an image of {images.width[i]}x{images.height[i]} (width x height)"
+
+    report("box-not-finite", ~finite, "dropped", box)
+    report("box-inverted", inverted, "dropped", box)
+    report("box-empty", empty, "dropped", box)
+    report("box-outside", outside, "dropped", box_in_image)
+    report(
+        "box-overhang", clipped, "clipped",
+        lambda row: f"{box_in_image(row)} overhangs by {over[row]:.3g} px",
+    )  # fmt: skip
+    report(
+        "box-overhang-large", hanging & ~clipped, "kept",
+        lambda row: f"{box_in_image(row)} overhangs by {over[row]:.3g} px, more than the tolerance "
+        f"of {tolerance[row]:.3g} px",
+    )  # fmt: skip
+    problems += _suspect_form(xywh, width, height, whole, names)
+    if clipped.any():
+        xywh = xywh.copy()
+        low = np.clip(xywh[clipped, :2], 0, None)
+        high = np.minimum(
+            np.stack((x_max, y_max), axis=1)[clipped], np.stack((width, height), axis=1)[clipped]
+        )
+        xywh[clipped] = np.concatenate((low, high - low), axis=1)
+        objects = replace(objects, xywh=xywh)
+    problems += _duplicates(images, objects, names)
+    return select_objects(objects, whole & ~outside), problems
+
+
+def _suspect_form(
+    xywh: NDArray[np.float64],
+    width: NDArray[np.float64],
+    height: NDArray[np.float64],
+    whole: NDArray[np.bool_],
+    names: Names,
+) -> Iterator[Problem]:
+    """Yield one finding for the dataset where its boxes look like another form altogether."""
+    n = int(whole.sum())
+    if n < 4:
+        return
+    box, w, h = xywh[whole], width[whole], height[whole]
+    if (box <= 1.0).all(axis=1).mean() > 0.9 and np.median(w) > 4:
+        yield Problem(
+            "boxes-look-normalised",
+            f"{int((box <= 1.0).all(axis=1).sum())} of {n} boxes lie within 0 and 1: they look "
+            "normalised by the image size, pixels are due",
+            "kept",
+            names.of(0),
+        )
+        return
+    as_xywh = (box[:, 0] + box[:, 2] > w * 1.02) | (box[:, 1] + box[:, 3] > h * 1.02)
+    as_xyxy = (
+        (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
+        & (box[:, 2] <= w * 1.01) & (box[:, 3] <= h * 1.01)
+    )  # fmt: skip
+    if as_xywh.mean() > 0.3 and as_xyxy.mean() > 0.98:
+        yield Problem(
+            "boxes-look-xyxy",
+            f"{int(as_xywh.sum())} of {n} boxes leave their image when read as x, y, width, "
+            f"height, but {int(as_xyxy.sum())} fit as x_min, y_min, x_max, y_max: corners where "
+            "sizes are due? They were read as sizes",
+            "kept",
+            names.of(0),
+        )
+
+
+def _duplicates(images: Images, objects: Objects, names: Names) -> Iterator[Problem]:
+    n = len(objects)
+    if n == 0:
+        return
+    key = np.column_stack((objects.image, objects.label, objects.xywh))
+    order = np.argsort(_mixed(key), kind="stable")  # equal rows side by side, in file order
+    near = np.flatnonzero(np.diff(_mixed(key)[order]) == 0)
+    same = near[(key[order[near + 1]] == key[order[near]]).all(axis=1)] + 1
+    for place in same:
+        row, twin = int(order[place]), int(order[place - 1])
+        yield Problem(
+            "duplicate-object",
+            f"same image, class and box as annotation {objects.ids[twin]}",
+            "kept",
+            names.of(int(objects.image[row])),
+            images.ids[objects.image[row]],
+            objects.ids[row],
+        )
+
+
+def _mixed(key: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Return one number for each row, equal for equal rows."""
+    mixed = np.zeros(len(key), np.uint64)
+    with np.errstate(over="ignore"):
+        for column in key.T:
+            bits = np.ascontiguousarray(column + 0.0).view(np.uint64)
+            mixed = (mixed ^ bits) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+def locate_images(
+    images: Images, folder: Folder, names: Names
+) -> tuple[Images, NDArray[np.bool_], list[Problem]]:
+    """Return the images with their paths, which may be used at all, and all problems.
+
+    Existence is told from one listing for each folder. Where at most `HEADERS_READ_UP_TO` images
+    exist, the size in each file's header is held against the annotated one; a size of 0 is
+    filled in from the header.
+    """
+    problems: list[Problem] = []
+    usable = np.ones(len(images.ids), bool)
+    paths, present = [], []
+    for row, name in enumerate(images.file_names):
+        found: str | None = name
+        if folder.leaves(name):
+            usable[row], found = False, None
+            problems.append(
+                _about(images, names, row, "path-escapes", "dropped", f"{name!r} leads out of {folder.root}")
+            )
+        elif not folder.has(name):
+            found = folder.twin(name)
+            if found is not None:
+                detail = f"{name!r} is not there, {found!r} is used"
+                problems.append(_about(images, names, row, "image-renamed", "kept", detail))
+        paths.append(folder.path(found or name) if usable[row] else "")
+        present.append(found is not None)
+    missing = [row for row in range(len(paths)) if usable[row] and not present[row]]
+    problems += _missing(images, names, missing, folder, len(paths))
+    images = replace(images, paths=paths)
+    rows = [row for row in range(len(paths)) if present[row]]
+    if len(rows) <= HEADERS_READ_UP_TO:
+        images, found_problems = _check_headers(images, names, rows, usable)
+        problems += found_problems
+    return images, usable, problems
+
+
+def _about(images: Images, names: Names, row: int, kind: str, action: Action, detail: str) -> Problem:
+    return Problem(kind, detail, action, names.of(row), images.ids[row])
+
+
+def _missing(
+    images: Images, names: Names, missing: list[int], folder: Folder, count: int
+) -> list[Problem]:
+    if missing and len(missing) == count:
+        detail = f"none of the {count} images is in {folder.root}; name the folder with images="
+        return [Problem("images-missing", detail, "kept", names.of(0))]
+    return [
+        _about(images, names, row, "image-missing", "kept", f"no file {images.file_names[row]!r} in {folder.root}")
+        for row in missing
+    ]
+
+
+def _check_headers(
+    images: Images, names: Names, rows: list[int], usable: NDArray[np.bool_]
+) -> tuple[Images, list[Problem]]:
+    height, width = images.height.copy(), images.width.copy()
+    problems = []
+    headers = read_headers([images.paths[row] for row in rows])
+    for row, header in zip(rows, headers, strict=True):
+        if isinstance(header, DataError):
+            problems.append(_about(images, names, row, "image-unreadable", "dropped", str(header)))
+            usable[row] = False
+        elif height[row] == 0 and width[row] == 0:
+            height[row], width[row] = header.shown
+        elif (height[row], width[row]) != header.shown:
+            problems.append(_size_problem(images, names, row, header))
+            usable[row] = False
+    return replace(images, height=height, width=width), problems
+
+
+def _size_problem(images: Images, names: Names, row: int, header: Header) -> Problem:
+    annotated = int(images.height[row]), int(images.width[row])
+    said = f"annotated as {annotated[1]}x{annotated[0]} (width x height)"
+    if annotated == (header.height, header.width):
+        detail = (
+            f"{said}, the size of the stored pixels, but EXIF orientation {header.orientation} shows "
+            f"it as {header.shown[1]}x{header.shown[0]}: apply the orientation to the file, or "
+            "annotate the image as it is shown"
+        )
+        return _about(images, names, row, "image-orientation", "dropped", detail)
+    detail = f"{said}, {images.paths[row]} has {header.shown[1]}x{header.shown[0]}"
+    return _about(images, names, row, "image-size", "dropped", detail)
