@@ -20,8 +20,10 @@ from ytrue.rle import RLE
 
 def numbers(values: array[Any], dtype: str, shape: tuple[int, ...] = (-1,)) -> NDArray[Any]:
     """Return a growing array's numbers without copying them."""
-    return np.frombuffer(values, dtype).reshape(shape) if values else np.zeros(0, dtype).reshape(
-        tuple(0 if side == -1 else side for side in shape)
+    return (
+        np.frombuffer(values, dtype).reshape(shape)
+        if values
+        else np.zeros(0, dtype).reshape(tuple(0 if side == -1 else side for side in shape))
     )
 
 
@@ -182,7 +184,9 @@ class DatasetBuilder:
             keypoint_flips=tuple(keypoint_flips),
             header=header or {},
         )
-        return vetted(dataset, self._folder, Names(lambda row: self._files[row]), strict=self.strict)
+        return vetted(
+            dataset, self._folder, Names(lambda row: self._files[row]), strict=self.strict
+        )
 
 
 def tight_box(

@@ -289,7 +289,9 @@ class _Columns:
 
     def _bad_part(self, row: int, part: Sequence[float]) -> None:
         numbers_ = ", ".join(f"{number:g}" for number in part[:6])
-        detail = f"a polygon part of {len(part)} numbers ({numbers_}): expected x, y of 3 or more points"
+        detail = (
+            f"a polygon part of {len(part)} numbers ({numbers_}): expected x, y of 3 or more points"
+        )
         self._problem("polygon-invalid", detail, "dropped", row)
 
     def _no_box(self, row: int, box: Sequence[float]) -> list[float]:
@@ -314,8 +316,17 @@ class _Columns:
         try:
             ids = [_as_id(fields[name]) for name in ("id", "image_id", "category_id")]
         except (KeyError, TypeError) as error:
-            detail = f"annotation {row} of the list lacks a usable id, image_id or category_id: {error}"
-            found = Problem("annotation-invalid", detail, "dropped", str(self.path), None, fields.get("id") if isinstance(fields.get("id"), (int, str)) else None)
+            detail = (
+                f"annotation {row} of the list lacks a usable id, image_id or category_id: {error}"
+            )
+            found = Problem(
+                "annotation-invalid",
+                detail,
+                "dropped",
+                str(self.path),
+                None,
+                fields.get("id") if isinstance(fields.get("id"), (int, str)) else None,
+            )
             self.problems.append(found)
             raise_first([found], self.strict)
             return
@@ -375,7 +386,9 @@ class _Columns:
         if classes == ():
             classes, class_ids, label = self._unnamed()
         self._report_unknown(image < 0, "unknown-image", "image", self.image_ids)
-        self._report_unknown((label < 0) & (image >= 0), "unknown-category", "category", self.category_ids)
+        self._report_unknown(
+            (label < 0) & (image >= 0), "unknown-category", "category", self.category_ids
+        )
         self._report_duplicate_ids(image)
         objects = Objects(
             ids=self.ids,
@@ -416,7 +429,9 @@ class _Columns:
         self, rest: dict[str, Any]
     ) -> tuple[tuple[str, ...], tuple[Id, ...], tuple[str, ...], tuple[tuple[int, int], ...]]:
         records = rest.get("categories") or []
-        if not isinstance(records, list) or not all(isinstance(r, dict) and "id" in r for r in records):
+        if not isinstance(records, list) or not all(
+            isinstance(r, dict) and "id" in r for r in records
+        ):
             raise DataError(
                 "categories is not a list of records with an id", where=self.path, do="mend it"
             )
@@ -431,7 +446,9 @@ class _Columns:
             by_id.setdefault(class_id, name)
             keypoints = keypoints or [str(k) for k in record.get("keypoints") or []]
         if not by_id and self.ids:
-            self._file_problem("category-unnamed", "no categories are listed: classes are named by their ids")
+            self._file_problem(
+                "category-unnamed", "no categories are listed: classes are named by their ids"
+            )
         flips = tuple(
             (i, keypoints.index(name.replace("left", "right")))
             for i, name in enumerate(keypoints)
@@ -458,7 +475,9 @@ class _Columns:
         names, sizes, kept, seen = [], [], [], set()
         for position, record in enumerate(records):
             fields = record if isinstance(record, dict) else {}
-            if not isinstance(fields.get("id"), (int, str, float)) or not isinstance(fields.get("file_name"), str):
+            if not isinstance(fields.get("id"), (int, str, float)) or not isinstance(
+                fields.get("file_name"), str
+            ):
                 detail = f"image {position} of the list lacks a usable id or file_name"
                 self._image_problem("image-invalid", detail, None)
                 continue
@@ -484,7 +503,9 @@ class _Columns:
         self, where: NDArray[np.bool_], kind: str, noun: str, ids: Sequence[Id]
     ) -> None:
         for row in np.flatnonzero(where):
-            self._problem(kind, f"{noun} {ids[row]!r} is not in the file's list", "dropped", int(row))
+            self._problem(
+                kind, f"{noun} {ids[row]!r} is not in the file's list", "dropped", int(row)
+            )
 
     def _report_duplicate_ids(self, image: NDArray[np.int64]) -> None:
         if len(set(self.ids)) == len(self.ids):
@@ -522,7 +543,14 @@ class _Columns:
             problem = _mask_problem(size, counts, images, int(objects.image[row]))
             if problem:
                 del rles[row]
-                found = Problem("mask-invalid", problem, "dropped", str(self.path), images.ids[objects.image[row]], objects.ids[row])
+                found = Problem(
+                    "mask-invalid",
+                    problem,
+                    "dropped",
+                    str(self.path),
+                    images.ids[objects.image[row]],
+                    objects.ids[row],
+                )
                 self.problems.append(found)
                 raise_first([found], self.strict)
         for row in np.flatnonzero(np.isnan(xywh).all(axis=1)):
@@ -535,7 +563,14 @@ class _Columns:
             if not np.isnan(box).any():
                 xywh = xywh.copy()
                 xywh[row] = boxes.to_xywh(np.array(box))
-                found = Problem("box-missing", "no bbox: taken tight around its shape", "kept", str(self.path), images.ids[objects.image[row]], objects.ids[row])
+                found = Problem(
+                    "box-missing",
+                    "no bbox: taken tight around its shape",
+                    "kept",
+                    str(self.path),
+                    images.ids[objects.image[row]],
+                    objects.ids[row],
+                )
                 self.problems.append(found)
                 raise_first([found], self.strict)
         from dataclasses import replace

@@ -125,7 +125,9 @@ class Folder:
 
 def choose_folder(candidates: Iterable[Path], file_names: Sequence[str]) -> Path | None:
     """Return the candidate that holds most of the named files, None where none holds any."""
-    sample = [name for name in file_names[:: max(1, len(file_names) // 50)] if not leaves_folder(name)]
+    sample = [
+        name for name in file_names[:: max(1, len(file_names) // 50)] if not leaves_folder(name)
+    ]
     best, most = None, 0
     for candidate in candidates:
         hits = sum((candidate / name).exists() for name in sample)

@@ -1,3 +1,5 @@
 """x"""
+
+
 def recognises(source):
     return False

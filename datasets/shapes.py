@@ -76,7 +76,9 @@ def write_shapes(
         height, width = image_size
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for k, shape in enumerate(shapes):
-            annotations.append(_record(len(annotations) + 1, index + 1, shape, shapes[k + 1 :], image_size))
+            annotations.append(
+                _record(len(annotations) + 1, index + 1, shape, shapes[k + 1 :], image_size)
+            )
         if crowd:
             annotations.append(_crowd_record(len(annotations) + 1, index + 1, crowd, image_size))
         if progress:
@@ -87,7 +89,13 @@ def write_shapes(
         "info": {"description": "synthetic shapes", "seed": seed, "version": "1"},
         "licenses": [],
         "categories": [
-            {"id": i, "name": name, "supercategory": "shape", "keypoints": list(KEYPOINTS), "skeleton": []}
+            {
+                "id": i,
+                "name": name,
+                "supercategory": "shape",
+                "keypoints": list(KEYPOINTS),
+                "skeleton": [],
+            }
             for i, name in CLASSES.items()
         ],
         "images": images,
@@ -133,7 +141,9 @@ def _shape(rng: np.random.Generator, size: tuple[int, int]) -> _Shape:
     centre = np.array((rng.uniform(radius, width - radius), rng.uniform(radius, height - radius)))
     category = int(rng.choice(list(CLASSES)))
     colour = _COLOURS[int(rng.integers(len(_COLOURS)))]
-    return _Shape(category, centre + radius * _unit_outline(category, rng.uniform(0, math.tau)), colour)
+    return _Shape(
+        category, centre + radius * _unit_outline(category, rng.uniform(0, math.tau)), colour
+    )
 
 
 def _unit_outline(category: int, turn: float) -> NDArray[np.float64]:
@@ -205,7 +215,12 @@ def _record(
 
 
 def _keypoints(outline: NDArray[np.float64], above: list[_Shape]) -> dict[str, Any]:
-    ends = (outline[:, 0].argmin(), outline[:, 1].argmin(), outline[:, 0].argmax(), outline[:, 1].argmax())
+    ends = (
+        outline[:, 0].argmin(),
+        outline[:, 1].argmin(),
+        outline[:, 0].argmax(),
+        outline[:, 1].argmax(),
+    )
     flat: list[float] = []
     for x, y in outline[list(ends)]:
         hidden = any(_inside(s.outline, x, y) for s in above)
@@ -258,7 +273,12 @@ def _add_bad(
     count = len(annotations)
 
     def add(**fields: Any) -> None:
-        record = {"id": count + 1000 + len(annotations), "image_id": image, "category_id": 1, "iscrowd": 0}
+        record = {
+            "id": count + 1000 + len(annotations),
+            "image_id": image,
+            "category_id": 1,
+            "iscrowd": 0,
+        }
         annotations.append(record | fields)
 
     add(bbox=[120, 80, -40, 30])

@@ -87,7 +87,9 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         inverted = finite & ((xywh[:, 2] < 0) | (xywh[:, 3] < 0))
         empty = finite & ~inverted & ((xywh[:, 2] == 0) | (xywh[:, 3] == 0))
         whole = finite & ~inverted & ~empty
-        outside = whole & ((x_max <= 0) | (y_max <= 0) | (xywh[:, 0] >= width) | (xywh[:, 1] >= height))
+        outside = whole & (
+            (x_max <= 0) | (y_max <= 0) | (xywh[:, 0] >= width) | (xywh[:, 1] >= height)
+        )
         over = np.maximum.reduce([-xywh[:, 0], -xywh[:, 1], x_max - width, y_max - height])
     # Rounding of x + width alone, a ten-thousandth of a pixel, is no finding.
     hanging = whole & ~outside & (over > 1e-4)
@@ -95,7 +97,9 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
     clipped = hanging & (over <= tolerance)
     problems: list[Problem] = []
 
-    def report(kind: str, where: NDArray[np.bool_], action: Action, what: Callable[[int], str]) -> None:
+    def report(
+        kind: str, where: NDArray[np.bool_], action: Action, what: Callable[[int], str]
+    ) -> None:
         problems.extend(
             Problem(
                 kind,
@@ -227,7 +231,14 @@ def locate_images(
         if folder.leaves(name):
             usable[row], found = False, None
             problems.append(
-                _about(images, names, row, "path-escapes", "dropped", f"{name!r} leads out of {folder.root}")
+                _about(
+                    images,
+                    names,
+                    row,
+                    "path-escapes",
+                    "dropped",
+                    f"{name!r} leads out of {folder.root}",
+                )
             )
         elif not folder.has(name):
             found = folder.twin(name)
@@ -246,7 +257,9 @@ def locate_images(
     return images, usable, problems
 
 
-def _about(images: Images, names: Names, row: int, kind: str, action: Action, detail: str) -> Problem:
+def _about(
+    images: Images, names: Names, row: int, kind: str, action: Action, detail: str
+) -> Problem:
     return Problem(kind, detail, action, names.of(row), images.ids[row])
 
 
@@ -257,7 +270,14 @@ def _missing(
         detail = f"none of the {count} images is in {folder.root}; name the folder with images="
         return [Problem("images-missing", detail, "kept", names.of(0))]
     return [
-        _about(images, names, row, "image-missing", "kept", f"no file {images.file_names[row]!r} in {folder.root}")
+        _about(
+            images,
+            names,
+            row,
+            "image-missing",
+            "kept",
+            f"no file {images.file_names[row]!r} in {folder.root}",
+        )
         for row in missing
     ]
 

@@ -83,14 +83,23 @@ def _thin(audit: Audit) -> Iterator[str]:
 def _classes(audit: Audit) -> Iterator[str]:
     counts = np.bincount(audit.rows.label[audit.matchable], minlength=len(audit.classes))
     absent = [name for name, n in zip(audit.classes, counts, strict=True) if n == 0]
-    few = [f"{name} ({n})" for name, n in zip(audit.classes, counts, strict=True) if 0 < n < FEW_OBJECTS]
+    few = [
+        f"{name} ({n})"
+        for name, n in zip(audit.classes, counts, strict=True)
+        if 0 < n < FEW_OBJECTS
+    ]
     if absent:
         yield f"{len(absent)} of {len(audit.classes)} classes have no object: {_some(absent)}."
     if few:
         yield f"{len(few)} classes have fewer than {FEW_OBJECTS} objects: {_some(few)}."
-    positives = {name: row["positives"] for name, row in audit.by_class().items() if row["positives"]}
+    positives = {
+        name: row["positives"] for name, row in audit.by_class().items() if row["positives"]
+    }
     if len(positives) > 1:
-        most, least = max(positives, key=positives.__getitem__), min(positives, key=positives.__getitem__)
+        most, least = (
+            max(positives, key=positives.__getitem__),
+            min(positives, key=positives.__getitem__),
+        )
         factor = positives[most] / positives[least]
         if factor >= IMBALANCE:
             yield (

@@ -17,7 +17,12 @@ from ytrue.resizing import ResizeMode, place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SIZE_BINS: Final = (("tiny", 0.0, 12.0), ("small", 12.0, 32.0), ("medium", 32.0, 96.0), ("large", 96.0, np.inf))
+SIZE_BINS: Final = (
+    ("tiny", 0.0, 12.0),
+    ("small", 12.0, 32.0),
+    ("medium", 32.0, 96.0),
+    ("large", 96.0, np.inf),
+)
 """Name, from, to: square root of the box area, in pixels of the network input."""
 RATIO_BINS: Final = (
     ("taller than 1:3", 0.0, 1 / 3), ("1:3 to 1:1.5", 1 / 3, 1 / 1.5), ("about square", 1 / 1.5, 1.5),
@@ -146,9 +151,9 @@ class Audit:
     def by_size(self) -> dict[str, dict[str, float]]:
         """Return bin -> summary of the objects of that size."""
         return {
-            f"{name} (< {high:g} px)" if np.isfinite(high) else f"{name} (>= {low:g} px)": self._summary(
-                (self.size >= low) & (self.size < high)
-            )
+            f"{name} (< {high:g} px)"
+            if np.isfinite(high)
+            else f"{name} (>= {low:g} px)": self._summary((self.size >= low) & (self.size < high))
             for name, low, high in SIZE_BINS
         }
 
@@ -324,7 +329,9 @@ def _placed(example: Example, frame: tuple[int, int], resize: ResizeMode) -> Any
     if annotations.polygons is not None or annotations.keypoints is not None:
         annotations = annotations.replace(polygons=None, keypoints=None)
     if annotations.masks is not None:
-        masks = [m if c else None for m, c in zip(annotations.masks, annotations.crowd, strict=True)]
+        masks = [
+            m if c else None for m, c in zip(annotations.masks, annotations.crowd, strict=True)
+        ]
         annotations = annotations.replace(masks=masks if any(masks) else None)
     return place((example.height, example.width), frame, resize).apply(annotations)
 

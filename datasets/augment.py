@@ -1,0 +1,391 @@
+"""Augmentation: the library's own `light`, and the border to albumentations.
+
+What comes out depends on (seed, epoch, image id) only, never on which worker did it or when.
+Everything that is dropped on the way is counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue import boxes
+from ytrue.annotations import Annotations, Example
+from ytrue.datasets.cropping import Mapping, cut_to_frame, swap_keypoints
+from ytrue.datasets.pixels import (
+    Pixels,
+    check_size,
+    pad_to,
+    resize_pixels,
+    shrink_for,
+)
+from ytrue.resizing import ResizeMode, place
+
+Result = tuple[Pixels, Annotations, Counter[str]]
+Function = Callable[[Example, Pixels, np.random.Generator], tuple[Pixels, Annotations]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to be brought into the frame: what an `Augment` works on."""
+
+    example: Example
+    read: Callable[[int], Pixels]  # reduction -> pixels
+    frame: tuple[int, int]
+    resize: ResizeMode
+    pad: tuple[int, int, int]
+    keypoint_flips: Sequence[tuple[int, int]]
+    key: tuple[int, int, str]  # seed, epoch, image id
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        return self.example.height, self.example.width
+
+    @property
+    def where(self) -> str:
+        """The image, for messages."""
+        return f"{self.example.path}, image {self.example.image_id}"
+
+    def number(self) -> int:
+        """Return 63 bits from the key."""
+        digest = hashlib.sha256(repr(self.key).encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def generator(self) -> np.random.Generator:
+        """Return the random numbers of this example in this epoch."""
+        return np.random.Generator(np.random.Philox(key=self.number()))
+
+
+class Augment(Protocol):
+    """Brings an example into the frame, changed at random."""
+
+    def __call__(self, job: Job) -> Result:
+        """Return (height, width, 3) uint8 pixels, annotations in them, and what was lost."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """No augmentation: the image is fitted into the frame."""
+
+    def __call__(self, job: Job) -> Result:
+        """Return the example fitted into the frame."""
+        placement = place(job.size, job.frame, job.resize)
+        mapping = Mapping(job.size, job.frame, placement.scale_y, placement.scale_x)
+        return _drawn(job, mapping, placement.size)
+
+
+@dataclass(frozen=True)
+class Light:
+    """EfficientDet's own augmentation: flip, scale jitter, crop or pad to the frame.
+
+    The image is resized once, straight from the file's pixels (decoded at reduced size where the
+    scale allows) to where it lands.
+
+    Args:
+        flip: probability of mirroring left to right.
+        scale: (lowest, highest) factor on the size that fits the frame.
+        min_side: an object is dropped when cropping leaves a side shorter than this, pixels.
+
+    Reference:
+        google/automl efficientdet/dataloader.py, InputProcessor (jitter_min 0.1, jitter_max 2.0).
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.1, 2.0)
+    min_side: float = 1.0
+
+    def __call__(self, job: Job) -> Result:
+        """Return the example at a random scale and place."""
+        random = job.generator()
+        flip = bool(random.random() < self.flip)
+        placement = place(job.size, job.frame, job.resize)
+        factor = random.uniform(*self.scale)
+        size = tuple(max(1, round(side * factor)) for side in placement.size)
+        room = [size[axis] - job.frame[axis] for axis in (0, 1)]
+        shift = [-float(random.integers(0, slack + 1)) if slack > 0 else 0.0 for slack in room]
+        mapping = Mapping(
+            job.size, job.frame,
+            size[0] / job.size[0], size[1] / job.size[1], shift[0], shift[1], flip,
+        )  # fmt: skip
+        return _drawn(job, mapping, (size[0], size[1]), min_side=self.min_side)
+
+
+def _drawn(job: Job, mapping: Mapping, size: tuple[int, int], *, min_side: float = 1.0) -> Result:
+    """Return the example under a mapping that resizes the image to `size`."""
+    shrink = shrink_for(max(mapping.scale_y, mapping.scale_x))
+    pixels = job.read(shrink)
+    check_size(pixels, job.size, shrink=shrink, where=job.where)
+    if mapping.flip:
+        pixels = pixels[:, ::-1]
+    pixels = np.ascontiguousarray(_crop_resized(pixels, size, mapping, job.frame))
+    annotations, counts = mapping.apply(
+        job.example.annotations, keypoint_flips=job.keypoint_flips, min_side=min_side
+    )
+    return pad_to(pixels, job.frame, job.pad), annotations, counts
+
+
+def _crop_resized(
+    pixels: Pixels, size: tuple[int, int], mapping: Mapping, frame: tuple[int, int]
+) -> Pixels:
+    """Return the part of the resized image that the frame shows, resizing little more than that."""
+    if size[0] <= frame[0] and size[1] <= frame[1]:
+        return resize_pixels(np.ascontiguousarray(pixels), size)
+    parts, scaled, cuts = [], [], []
+    for axis, shift in ((0, mapping.shift_y), (1, mapping.shift_x)):
+        source, target = pixels.shape[axis], size[axis]
+        first, end = int(-shift), min(int(-shift) + frame[axis], target)
+        # Whole source pixels around the cut, and the whole target pixels they stand for.
+        low = max(0, first * source // target - 2)
+        high = min(source, -(-end * source // target) + 2)
+        top, bottom = round(low * target / source), round(high * target / source)
+        parts.append(slice(low, high))
+        scaled.append(max(1, bottom - top))
+        cuts.append(slice(first - top, end - top))
+    resized = resize_pixels(
+        np.ascontiguousarray(pixels[parts[0], parts[1]]), (scaled[0], scaled[1])
+    )
+    return resized[cuts[0], cuts[1]]
+
+
+@dataclass(frozen=True, eq=False)
+class Called:
+    """A function of the user's: (example, pixels, generator) -> (pixels, annotations).
+
+    It is given the image fitted into the frame, without padding, and the annotations in it; what
+    it returns is fitted again where its size changed.
+    """
+
+    function: Function
+
+    def __call__(self, job: Job) -> Result:
+        """Return what the function makes of the fitted example."""
+        example, pixels, counts = _fitted(job)
+        changed, annotations = self.function(example, pixels, job.generator())
+        return _refitted(job, np.asarray(changed, np.uint8), annotations, counts)
+
+
+class Albumentations:
+    """An `albumentations.Compose`: boxes, labels, crowds, keypoints, polygons and masks in step.
+
+    Boxes and keypoints go through the Compose; a polygon's vertices go as keypoints and are cut to
+    the frame afterwards; every worker thread has a copy of its own, seeded for each example. The
+    Compose's own box and keypoint parameters are replaced, so that no object changes in silence.
+
+    Args:
+        compose: the transforms; `bbox_params` and `keypoint_params` need not be set.
+        min_side: an object is dropped when a side gets shorter than this, pixels.
+    """
+
+    def __init__(self, compose: Any, *, min_side: float = 1.0) -> None:
+        self.min_side = min_side
+        self._compose = _rebuilt(compose)
+        self._own = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"min_side": self.min_side, "_compose": self._compose}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _own=threading.local())
+
+    def __call__(self, job: Job) -> Result:
+        """Return the fitted example, transformed."""
+        example, pixels, counts = _fitted(job)
+        if not hasattr(self._own, "compose"):
+            self._own.compose = copy.deepcopy(self._compose)
+        compose = self._own.compose
+        compose.set_random_seed(job.number() % 2**32)
+        changed, annotations, lost = _through(compose, pixels, example.annotations, job)
+        counts["dropped: transformed away"] += lost
+        return _refitted(job, changed, annotations, counts, min_side=self.min_side)
+
+
+def _fitted(job: Job) -> tuple[Example, Pixels, Counter[str]]:
+    """Return the example resized to its place in the frame, without the padding."""
+    placement = place(job.size, job.frame, job.resize)
+    shrink = shrink_for(max(placement.scale_y, placement.scale_x))
+    pixels = job.read(shrink)
+    check_size(pixels, job.size, shrink=shrink, where=job.where)
+    mapping = Mapping(job.size, placement.size, placement.scale_y, placement.scale_x)
+    annotations, counts = mapping.apply(job.example.annotations)
+    example = Example(
+        job.example.image_id, job.example.path, *placement.size, annotations,
+        classes=job.example.classes,
+    )  # fmt: skip
+    return example, resize_pixels(pixels, placement.size), counts
+
+
+def _refitted(
+    job: Job,
+    pixels: Pixels,
+    annotations: Annotations,
+    counts: Counter[str],
+    *,
+    min_side: float = 1.0,
+) -> Result:
+    size = pixels.shape[:2]
+    placement = place((size[0], size[1]), job.frame, job.resize)
+    if size[0] <= job.frame[0] and size[1] <= job.frame[1] and job.resize == "letterbox":
+        mapping = Mapping((size[0], size[1]), job.frame, 1.0, 1.0)
+    else:
+        mapping = Mapping((size[0], size[1]), job.frame, placement.scale_y, placement.scale_x)
+        pixels = resize_pixels(pixels, placement.size)
+    annotations, lost = mapping.apply(annotations.replace(content=None), min_side=min_side)
+    return pad_to(np.ascontiguousarray(pixels), job.frame, job.pad), annotations, counts + lost
+
+
+def _albumentations() -> Any:
+    # Its import asks the package index for a newer version unless told not to.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
+
+
+def _rebuilt(compose: Any) -> Any:
+    """Return the Compose's transforms under box and keypoint parameters that lose nothing."""
+    module = _albumentations()
+    return module.Compose(
+        list(compose.transforms),
+        p=compose.p,
+        bbox_params=module.BboxParams(
+            format="pascal_voc", label_fields=["object_index"], min_area=0.0, min_visibility=0.0
+        ),
+        keypoint_params=module.KeypointParams(format="xy", remove_invisible=False),
+    )
+
+
+def _through(
+    compose: Any, pixels: Pixels, annotations: Annotations, job: Job
+) -> tuple[Pixels, Annotations, int]:
+    height, width = pixels.shape[:2]
+    # Three corners travel along: their order afterwards says whether the image was mirrored.
+    corners = np.array([(0, 0), (0, width), (height, 0)], np.float32)
+    points, lengths = [corners], []
+    if annotations.keypoints is not None:
+        points.append(annotations.keypoints[..., :2].reshape(-1, 2))
+    for outline in annotations.polygons or ():
+        lengths.append([len(part) for part in outline])
+        points.extend(outline)
+    yx = np.concatenate(points)
+    index = np.flatnonzero(boxes.has_area(annotations.boxes))
+    arguments: dict[str, Any] = {
+        "image": pixels,
+        "bboxes": boxes.to_xyxy(boxes.clip(annotations.boxes[index], height, width)),
+        "object_index": index.tolist(),
+        "keypoints": boxes.points_to_xy(yx),
+    }
+    masked = [k for k, mask in enumerate(annotations.masks or ()) if mask is not None]
+    if masked:
+        arguments["masks"] = [annotations.masks[k].decode() for k in masked]  # type: ignore[index, union-attr]
+    result = compose(**arguments)
+    kept = np.asarray(result["object_index"], np.intp)
+    moved = boxes.points_from_xy(np.asarray(result["keypoints"], np.float32).reshape(-1, 2))
+    changes: dict[str, Any] = {"content": None}
+    start = 3
+    if annotations.keypoints is not None:
+        count = annotations.keypoints.shape[:2]
+        placed = moved[start : start + count[0] * count[1]].reshape(*count, 2)
+        start += count[0] * count[1]
+        keypoints = np.concatenate((placed, annotations.keypoints[..., 2:]), axis=-1)
+        if _mirrored(moved[:3]):
+            keypoints = swap_keypoints(keypoints, job.keypoint_flips)
+        changes["keypoints"] = keypoints
+    if annotations.polygons is not None:
+        changes["polygons"] = _outlines(moved[start:], lengths)
+    if annotations.masks is not None:
+        coded: list[NDArray[np.generic] | None] = [None] * len(annotations)
+        for k, mask in zip(masked, result.get("masks", ()), strict=True):
+            coded[k] = np.asarray(mask)
+        changes["masks"] = coded
+    new = annotations.replace(**changes).select(kept)
+    xyxy = np.asarray(result["bboxes"], np.float32).reshape(-1, 4)
+    return result["image"], new.replace(boxes=boxes.from_xyxy(xyxy)), len(annotations) - len(kept)
+
+
+def _mirrored(corners: NDArray[np.float32]) -> bool:
+    across, down = corners[1] - corners[0], corners[2] - corners[0]
+    return bool(across[1] * down[0] - across[0] * down[1] < 0)
+
+
+def _outlines(
+    points: NDArray[np.float32], lengths: list[list[int]]
+) -> list[tuple[NDArray[np.float32], ...]]:
+    outlines, start = [], 0
+    for parts in lengths:
+        outline = []
+        for length in parts:
+            outline.append(points[start : start + length])
+            start += length
+        outlines.append(tuple(outline))
+    return outlines
+
+
+def light() -> Light:
+    """Return the default augmentation: flip, scale jitter 0.1 to 2, crop or pad."""
+    return Light()
+
+
+def strong() -> Albumentations:
+    """Return a stronger one: also colour, blur, noise, small rotations and holes."""
+    module = _albumentations()
+    return Albumentations(
+        module.Compose(
+            [
+                module.HorizontalFlip(p=0.5),
+                module.Affine(scale=(0.5, 1.5), keep_ratio=True, rotate=(-7, 7), translate_percent=(-0.1, 0.1), p=0.9),
+                module.ColorJitter(0.3, 0.3, 0.3, 0.03, p=0.8),
+                module.ToGray(p=0.05),
+                module.GaussianBlur(blur_limit=(3, 5), p=0.1),
+                module.GaussNoise(std_range=(0.01, 0.05), p=0.1),
+                module.CoarseDropout(
+                    num_holes_range=(1, 4), hole_height_range=(0.02, 0.1),
+                    hole_width_range=(0.02, 0.1), p=0.2,
+                ),
+            ]
+        ),
+        min_side=2.0,
+    )  # fmt: skip
+
+
+NAMED: Final[dict[str, Callable[[], Augment]]] = {"none": Plain, "light": light, "strong": strong}
+
+
+def as_augment(augment: Any) -> Augment:
+    """Return what `pipeline(augment=...)` was given as an `Augment`.
+
+    Raises:
+        ValueError: an unknown name or something that cannot be called.
+    """
+    if augment is None:
+        return Plain()
+    if isinstance(augment, str):
+        if augment not in NAMED:
+            raise ValueError(f"augment={augment!r}: expected one of {', '.join(NAMED)}")
+        return NAMED[augment]()
+    if isinstance(augment, (Plain, Light, Called, Albumentations)):
+        return augment
+    if hasattr(augment, "transforms") and hasattr(augment, "set_random_seed"):
+        return Albumentations(augment)
+    if callable(augment):
+        return Called(augment)
+    raise ValueError(
+        f"augment={augment!r}: expected a name, an albumentations.Compose, or a function of "
+        "(example, pixels, generator)"
+    )
+
+
+__all__ = [
+    "Albumentations", "Augment", "Called", "Job", "Light", "NAMED", "Plain", "as_augment",
+    "cut_to_frame", "light", "strong",
+]  # fmt: skip

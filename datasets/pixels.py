@@ -1,0 +1,139 @@
+"""Pixels of an image file, as they are shown: RGB, EXIF orientation applied, ready for a frame."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.errors import DataError
+from ytrue.resizing import Placement
+
+Pixels = NDArray[np.uint8]
+
+_REDUCED: Final = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def read_image(path: str | Path, *, shrink: int = 1) -> Pixels:
+    """Return the pixels of an image file.
+
+    Args:
+        path: the file; JPEG, PNG, TIFF, BMP, WebP and whatever else Pillow reads, of any mode.
+        shrink: 1, 2, 4 or 8: JPEGs may be decoded at that fraction of their size, which costs a
+            fraction of the time; other files come in full.
+
+    Returns:
+        (height, width, 3) uint8 RGB, EXIF orientation applied.
+
+    Raises:
+        DataError: no such file, or not an image.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"the image cannot be read ({error.strerror})", where=path, do="check the images folder"
+        ) from None
+    return decode_image(data, where=str(path), shrink=shrink)
+
+
+def decode_image(data: bytes, *, where: str, shrink: int = 1) -> Pixels:
+    """Return the pixels of an image file's bytes; see `read_image`."""
+    if data[:2] == b"\xff\xd8":
+        flag = _REDUCED.get(shrink, cv2.IMREAD_COLOR)
+        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        if decoded is not None and data.rstrip(b"\0")[-2:] == b"\xff\xd9":
+            return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    return _decode_with_pillow(data, where)
+
+
+def _decode_with_pillow(data: bytes, where: str) -> Pixels:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith(("I;16", "I", "F")):
+                return _eight_bit(np.asarray(image))
+            return np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"not a readable image ({error})", where=where, do="replace or remove the file"
+        ) from None
+
+
+def _eight_bit(values: NDArray[Any]) -> Pixels:
+    """Return grey values of more than 8 bits as RGB: 16 bits are scaled, others stretched."""
+    wide = values.astype(np.float64)
+    top = 65535.0 if values.dtype.kind == "u" or wide.max(initial=0) > 255 else 255.0
+    grey = (wide * (255.0 / top)).clip(0, 255).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def shrink_for(scale: float) -> int:
+    """Return the largest JPEG reduction that leaves at least the pixels that `scale` needs."""
+    return next((factor for factor in (8, 4, 2) if scale * factor <= 1.0), 1)
+
+
+def check_size(pixels: Pixels, size: tuple[int, int], *, shrink: int, where: str) -> None:
+    """Hold decoded pixels against the annotated (height, width).
+
+    Raises:
+        DataError: they differ by more than a reduced decoding rounds.
+    """
+    shown = pixels.shape[:2]
+    reduced = tuple(-(-side // shrink) for side in size)
+    if shown not in (size, reduced):
+        raise DataError(
+            f"the image has {shown[1]}x{shown[0]} pixels, its annotations are for "
+            f"{size[1]}x{size[0]} (width x height)",
+            where=where,
+            do="mend the size in the annotation file, or the image",
+        )
+
+
+def place_pixels(
+    read: Callable[[int], Pixels], placement: Placement, *, pad: tuple[int, int, int], where: str
+) -> Pixels:
+    """Return the (height, width, 3) uint8 frame with the image resized into its place.
+
+    Args:
+        read: gives the pixels at a reduction of 1, 2, 4 or 8.
+        placement: where the image lands.
+        pad: RGB of the padding.
+        where: the image's name, for messages.
+    """
+    shrink = shrink_for(max(placement.scale_y, placement.scale_x))
+    pixels = read(shrink)
+    check_size(pixels, placement.source, shrink=shrink, where=where)
+    return pad_to(resize_pixels(pixels, placement.size), placement.frame, pad)
+
+
+def resize_pixels(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return pixels resized to (height, width): by area when shrinking, else linearly."""
+    if pixels.shape[:2] == size:
+        return pixels
+    shrinks = size[0] < pixels.shape[0] or size[1] < pixels.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=how), np.uint8)
+
+
+def pad_to(pixels: Pixels, frame: tuple[int, int], pad: tuple[int, int, int]) -> Pixels:
+    """Return the pixels in the upper left of a frame, the rest in one colour."""
+    height, width = pixels.shape[:2]
+    if (height, width) == frame:
+        return pixels
+    out = np.empty((*frame, 3), np.uint8)
+    out[:height, :width] = pixels
+    out[height:] = pad
+    out[:height, width:] = pad
+    return out

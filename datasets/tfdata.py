@@ -1,0 +1,300 @@
+"""`pipeline`: a dataset and an encoder to a `tf.data.Dataset` of (images, targets).
+
+TensorFlow crosses into Python once a batch; there, threads decode and augment (OpenCV releases
+the GIL) and one call encodes the batch. A batch is a function of its number and the seed alone,
+so the stream does not depend on the number of workers and can be entered anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.annotations import Annotations, Example
+from ytrue.contract import Encoder
+from ytrue.datasets.augment import Augment, Job, as_augment
+from ytrue.datasets.pixels import Pixels, decode_image, read_image
+from ytrue.errors import DataError
+from ytrue.resizing import RESIZE_MODES, ResizeMode
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+log = logging.getLogger("ytrue")
+
+_IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
+_IMAGENET_STD: Final = (58.395, 57.12, 57.375)
+NORMALISATIONS: Final = {
+    "uint8": None,
+    "imagenet": (_IMAGENET_MEAN, _IMAGENET_STD),
+    "lite": ((127.0,) * 3, (128.0,) * 3),
+}
+"""Name -> (mean, standard deviation) of each channel; "imagenet" is EfficientDet's own
+(google/automl hparams_config.py), "lite" that of its lite models."""
+
+
+class Source(Protocol):
+    """What the pipeline asks of a dataset."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        ...
+
+    @property
+    def keypoint_flips(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of keypoints that a flip exchanges."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+@dataclass
+class Report:
+    """What happened while batches were made; hand one in to read it at any time.
+
+    Attributes:
+        examples: how many examples were made.
+        counts: what was dropped or clipped by augmentation, by name.
+        skipped: image -> why it was skipped (each once).
+    """
+
+    examples: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, counts: Counter[str]) -> None:
+        """Count one example."""
+        with self._lock:
+            self.examples += 1
+            self.counts.update(counts)
+
+    def skip(self, image: str, why: str) -> None:
+        """List a skipped image; say so once."""
+        with self._lock:
+            if image in self.skipped:
+                return
+            self.skipped[image] = why
+        log.warning("skipped %s", why)
+
+
+def pipeline(
+    dataset: Source,
+    encoder: Encoder,
+    *,
+    batch_size: int,
+    augment: Any = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    epochs: int | None = 1,
+    resize: ResizeMode = "letterbox",
+    images: Literal["uint8", "imagenet", "lite"] = "uint8",
+    on_error: Literal["raise", "skip"] = "raise",
+    start: tuple[int, int] = (0, 0),
+    shard: tuple[int, int] = (0, 1),
+    drop_remainder: bool | None = None,
+    workers: int | None = None,
+    prefetch: int = 2,
+    report: Report | None = None,
+) -> tf.data.Dataset:
+    """Return batches of (images, targets), made while the network trains.
+
+    Args:
+        dataset: what `ytrue.datasets.load` returned.
+        encoder: any encoder; its `image_size` is the images' size, its `spec` the targets'.
+        batch_size: examples in a batch.
+        augment: None, "light", "strong", an `albumentations.Compose`, or a function of
+            (example, pixels, numpy generator) that returns (pixels, annotations).
+        shuffle: another order in every epoch, from the seed.
+        seed: equal seeds, equal batches, for any number of workers.
+        epochs: how many; None goes on for ever.
+        resize: "letterbox" keeps the aspect ratio and pads to the right and below, "stretch" fills.
+        images: "uint8", or float32 normalised as "imagenet" or "lite" (`NORMALISATIONS`).
+        on_error: what a broken image does: "raise", or "skip": it is reported once, and the next
+            example of the epoch takes its place, so that batches stay whole.
+        start: (epoch, step) to begin at, as if the earlier ones had been drawn.
+        shard: (index, count): this machine's share of the examples; shuffled together, then dealt.
+        drop_remainder: leave out an epoch's last batch when it is smaller; default: when shuffling.
+        workers: threads that decode and augment; default: the cores.
+        prefetch: batches made ahead.
+        report: collects what was dropped and skipped.
+
+    Returns:
+        A `tf.data.Dataset` of ((B, H, W, 3) images, {name: (B, ...)} targets) with static shapes.
+
+    Raises:
+        ValueError: an argument out of range, or an encoder for fewer classes than the dataset has.
+        DataError: (while iterating, as tf.errors.InvalidArgumentError or UnknownError) an image
+            that cannot be read, with `on_error="raise"`.
+    """
+    import tensorflow as tf
+
+    _check(dataset, encoder, batch_size, resize, images, on_error, shard)
+    maker = BatchMaker(
+        dataset, encoder, batch_size, as_augment(augment), shuffle, seed, resize, on_error, shard,
+        shuffle if drop_remainder is None else drop_remainder, _pad(images),
+        workers or _cores(), report or Report(),
+    )  # fmt: skip
+    height, width = encoder.image_size
+    rows = batch_size if maker.drop_remainder else None
+    names, specs = list(encoder.spec), list(encoder.spec.values())
+    dtypes = [tf.uint8, *(tf.as_dtype(dtype) for _, dtype in specs)]
+    shapes = [(rows, height, width, 3), *((rows, *shape) for shape, _ in specs)]
+
+    def make(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        arrays = tf.numpy_function(maker.arrays, [step], dtypes, stateful=False)
+        for array, shape in zip(arrays, shapes, strict=True):
+            array.set_shape(shape)
+        return _normalised(arrays[0], images), dict(zip(names, arrays[1:], strict=True))
+
+    first = start[0] * maker.steps + start[1]
+    steps = tf.data.Dataset.range(
+        first, np.iinfo(np.int64).max if epochs is None else epochs * maker.steps
+    )
+    # Two batches in the making keep the cores busy while one is copied into TensorFlow.
+    return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(prefetch)
+
+
+def _check(
+    dataset: Source, encoder: Encoder, batch_size: int, resize: str, images: str, on_error: str,
+    shard: tuple[int, int],
+) -> None:  # fmt: skip
+    if encoder.num_classes < dataset.num_classes:
+        raise ValueError(
+            f"the encoder knows {encoder.num_classes} classes, the dataset has "
+            f"{dataset.num_classes}: build it with num_classes={dataset.num_classes}"
+        )
+    if len(dataset) == 0:
+        raise ValueError("the dataset has no images")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: expected at least 1")
+    for name, value, allowed in (
+        ("resize", resize, RESIZE_MODES),
+        ("images", images, tuple(NORMALISATIONS)),
+        ("on_error", on_error, ("raise", "skip")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
+    if not 0 <= shard[0] < shard[1] or shard[1] > len(dataset):
+        raise ValueError(
+            f"shard={shard}: expected (index, count), 0 <= index < count <= {len(dataset)}"
+        )
+
+
+def _pad(images: str) -> tuple[int, int, int]:
+    mean = (NORMALISATIONS[images] or (_IMAGENET_MEAN,))[0]
+    return round(mean[0]), round(mean[1]), round(mean[2])
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _normalised(pixels: tf.Tensor, images: str) -> tf.Tensor:
+    import tensorflow as tf
+
+    constants = NORMALISATIONS[images]
+    if constants is None:
+        return pixels
+    return (tf.cast(pixels, tf.float32) - tf.constant(constants[0])) / tf.constant(constants[1])
+
+
+class BatchMaker:
+    """Makes batch number `step` of the whole stream, as a function of nothing else.
+
+    Usable without TensorFlow: `arrays(step)` returns [images, *targets] as NumPy arrays.
+    """
+
+    def __init__(
+        self, dataset: Source, encoder: Encoder, batch_size: int, augment: Augment, shuffle: bool,
+        seed: int, resize: ResizeMode, on_error: str, shard: tuple[int, int], drop_remainder: bool,
+        pad: tuple[int, int, int], workers: int, report: Report,
+    ) -> None:  # fmt: skip
+        self.dataset, self.encoder, self.batch_size = dataset, encoder, batch_size
+        self.augment, self.shuffle, self.seed, self.resize = augment, shuffle, seed, resize
+        self.on_error, self.shard, self.drop_remainder = on_error, shard, drop_remainder
+        self.pad, self.report = pad, report
+        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="ytrue-batch")
+        share = len(range(shard[0], len(dataset), shard[1]))
+        # Every machine takes as many steps as the one with the smallest share.
+        share = min(share, len(dataset) // shard[1]) if shard[1] > 1 else share
+        self.steps = share // batch_size if drop_remainder else -(-share // batch_size)
+        if self.steps == 0:
+            raise ValueError(
+                f"batch_size={batch_size} is more than the {share} examples: take a smaller one, or "
+                "drop_remainder=False"
+            )
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Return this shard's examples in the order of an epoch."""
+        n = len(self.dataset)
+        order = np.arange(n)
+        if self.shuffle:
+            order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(n)
+        share = order[self.shard[0] :: self.shard[1]]
+        return share if self.shard[1] == 1 else share[: n // self.shard[1]]
+
+    def arrays(self, step: int) -> list[NDArray[Any]]:
+        """Return [images (B, H, W, 3) uint8, *targets in the order of the encoder's spec]."""
+        epoch, place = divmod(int(step), self.steps)
+        order = self.order(epoch)
+        first = place * self.batch_size
+        count = min(self.batch_size, len(order) - first)
+        made = list(self.pool.map(lambda k: self._example(order, first + k, epoch), range(count)))
+        targets = self.encoder.encode_batch([annotations for _, annotations in made])
+        images = np.stack([pixels for pixels, _ in made])
+        return [images, *(targets[name] for name in self.encoder.spec)]
+
+    def _example(
+        self, order: NDArray[np.int64], place: int, epoch: int
+    ) -> tuple[Pixels, Annotations]:
+        for attempt in range(len(order)):
+            example = self.dataset[int(order[(place + attempt) % len(order)])]
+            try:
+                return self._made(example, epoch)
+            except DataError as error:
+                said = f"image {example.image_id}: {error}"
+                if self.on_error == "raise":
+                    raise DataError(said, do='on_error="skip" goes on without it') from None
+                self.report.skip(str(example.image_id), said)
+        raise DataError("no image of the dataset can be read", do="check the images folder")
+
+    def _made(self, example: Example, epoch: int) -> tuple[Pixels, Annotations]:
+        job = Job(
+            example=example,
+            read=_reader(self.dataset, example),
+            frame=self.encoder.image_size,
+            resize=self.resize,
+            pad=self.pad,
+            keypoint_flips=self.dataset.keypoint_flips,
+            key=(self.seed, epoch, str(example.image_id)),
+        )
+        pixels, annotations, counts = self.augment(job)
+        self.report.add(counts)
+        return pixels, annotations
+
+
+def _reader(dataset: Source, example: Example) -> Any:
+    """Return a function from reduction to pixels: from the file, or from the dataset's own bytes."""
+    image_bytes = getattr(dataset, "image_bytes", None)
+    if image_bytes is None:
+        return lambda shrink: read_image(example.path, shrink=shrink)
+    where = f"{example.path}, image {example.image_id}"
+    return lambda shrink: decode_image(image_bytes(example.image_id), where=where, shrink=shrink)
+
+
+def element_names(encoder: Encoder) -> Sequence[str]:
+    """Return the targets' names in the order of `BatchMaker.arrays`."""
+    return list(encoder.spec)
