@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ytrue.datasets.loading import FORMATS, load
     from ytrue.datasets.records import write_records
     from ytrue.datasets.shapes import write_shapes
-    from ytrue.datasets.tfdata import pipeline
+    from ytrue.datasets.tfdata import Report, pipeline
 
 _HOME = {
     "Augment": "augment",
@@ -18,6 +18,7 @@ _HOME = {
     "strong": "augment",
     "convert": "converting",
     "Dataset": "dataset",
+    "Report": "tfdata",
     "FORMATS": "loading",
     "load": "loading",
     "write_records": "records",
@@ -29,6 +30,7 @@ __all__ = [
     "Augment",
     "Dataset",
     "FORMATS",
+    "Report",
     "convert",
     "light",
     "load",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +208,14 @@ def tight_box(
     return float(y_min), float(x_min), float(y_max), float(x_max)
 
 
-def vetted(dataset: Dataset, folder: Folder, names: Names, *, strict: bool) -> Dataset:
-    """Return the dataset with images located and unusable rows gone, all of it listed."""
-    from dataclasses import replace
-
-    images, usable, problems = locate_images(dataset.images, folder, names)
+def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: bool) -> Dataset:
+    """Return the dataset with images located (not without a folder) and unusable rows gone."""
+    images, problems = dataset.images, list[Problem]()
+    usable = np.ones(len(images.ids), bool)
+    if folder is None:
+        images = replace(images, paths=list(images.file_names))
+    else:
+        images, usable, problems = locate_images(images, folder, names)
     raise_first(problems, strict)
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
     objects, found = vet_objects(images, objects, names)

@@ -64,7 +64,13 @@ def recognises(source: Path) -> bool:
     """Return whether a file, or exactly the JSON files of a folder, look like COCO."""
     if source.is_dir():
         return bool(annotation_files(source))
-    return source.suffix.lower() == ".json" and _looks_like_coco(source)
+    if source.suffix.lower() != ".json":
+        return False
+    with source.open("rb") as file:
+        head = file.read(4096)
+    # Results are recognised so that `read` can say what they are.
+    results = head.lstrip().startswith(b"[") and b'"image_id"' in head
+    return results or _looks_like_coco(source)
 
 
 def annotation_files(folder: Path) -> list[Path]:
@@ -87,8 +93,10 @@ def _looks_like_coco(path: Path) -> bool:
         return b'"images"' in head and b'"file_name"' in head
 
 
-def read(source: Path, *, images: Path | None = None, strict: bool = False) -> Dataset:
-    """Read a COCO JSON file, or the only one of a folder.
+def read(
+    source: Path, *, images: Path | None = None, strict: bool = False, locate: bool = True
+) -> Dataset:
+    """Read a COCO JSON file, or the only one of a folder; `locate`: look for the image files.
 
     Raises:
         DataError: not JSON, not COCO, several files to choose from; with `strict` any problem.
@@ -102,7 +110,7 @@ def read(source: Path, *, images: Path | None = None, strict: bool = False) -> D
     finally:
         if collecting:
             gc.enable()
-    return raw.dataset(rest, images)
+    return raw.dataset(rest, images, locate)
 
 
 def _single(folder: Path) -> Path:
@@ -313,6 +321,12 @@ class _Columns:
     def _take_record(self, record: Any) -> None:
         row = len(self.ids)
         fields = record if isinstance(record, dict) else {}
+        if "segments_info" in fields:
+            raise DataError(
+                "this is panoptic COCO (segments in PNG files), which is not read",
+                where=self.path,
+                do="use the instances file of the same images",
+            )
         try:
             ids = [_as_id(fields[name]) for name in ("id", "image_id", "category_id")]
         except (KeyError, TypeError) as error:
@@ -375,7 +389,7 @@ class _Columns:
 
     # From the file's ids to rows and labels.
 
-    def dataset(self, rest: dict[str, Any], folder: Path | None) -> Dataset:
+    def dataset(self, rest: dict[str, Any], folder: Path | None, locate: bool) -> Dataset:
         """Return the dataset: ids resolved, images located, everything vetted."""
         classes, class_ids, keypoint_names, flips = self._categories(rest)
         images = self._images(rest)
@@ -409,7 +423,8 @@ class _Columns:
         objects = select_objects(objects, (image >= 0) & (label >= 0))
         objects = self._tighten(objects, images)
         header = {k: v for k, v in rest.items() if k not in ("images", "annotations")}
-        where = folder or choose_folder(folders_around(self.path), images.file_names)
+        if locate and folder is None:
+            folder = choose_folder(folders_around(self.path), images.file_names) or self.path.parent
         dataset = Dataset(
             source=self.path,
             format="coco",
@@ -423,7 +438,7 @@ class _Columns:
             header=header,
         )
         names = Names(str(self.path))
-        return vetted(dataset, Folder(where or self.path.parent), names, strict=self.strict)
+        return vetted(dataset, Folder(folder) if folder else None, names, strict=self.strict)
 
     def _categories(
         self, rest: dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,19 @@ class Objects:
         return [self.points[self.parts[q] : self.parts[q + 1]] for q in range(first, end)]
 
 
+class ImageStore(Protocol):
+    """Images that lie in no files of their own."""
+
+    @property
+    def shard_of(self) -> NDArray[np.int64]:
+        """(I,) the shard of each image, in the dataset's order when it was read."""
+        ...
+
+    def image_bytes(self, image_id: Id) -> bytes:
+        """Return the bytes of one image file."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Annotated images. `len`, `[i]` and iteration give `Example`s.
@@ -89,6 +102,7 @@ class Dataset:
         keypoint_names: names of the K keypoints, empty where there are none.
         keypoint_flips: pairs of keypoints that a left-right flip swaps.
         header: what the file says about the whole dataset (info, licences, ...).
+        store: where the images are read from, None where each is a file.
     """
 
     source: Path
@@ -101,6 +115,7 @@ class Dataset:
     keypoint_names: tuple[str, ...] = ()
     keypoint_flips: tuple[tuple[int, int], ...] = ()
     header: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    store: ImageStore | None = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:

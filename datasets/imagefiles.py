@@ -12,6 +12,7 @@ from typing import Final
 from ytrue.errors import DataError
 
 EXTENSIONS: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+_IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "data")
 _SWAPPING_ORIENTATIONS: Final = (5, 6, 7, 8)
 _EXIF_ORIENTATION: Final = 0x0112
 
@@ -137,15 +138,20 @@ def choose_folder(candidates: Iterable[Path], file_names: Sequence[str]) -> Path
 
 
 def folders_around(file: Path) -> list[Path]:
-    """Return where images usually lie relative to an annotation file, nearest first."""
-    parents = [file.parent, file.parent.parent, file.parent.parent.parent]
+    """Return where images usually lie relative to an annotation file, nearest first.
+
+    Its folder, the folder above and all within these two; further up only folders named as
+    images folders are, so that no foreign tree is searched.
+    """
+    parents = [*file.resolve().parents][:4]
     found: list[Path] = []
-    for parent in parents[:2]:
-        found.append(parent)
+    for level, parent in enumerate(parents):
+        if level < 3:
+            found.append(parent)
         for child in _subfolders(parent):
-            found.append(child)
-            found.extend(_subfolders(child))
-    return list(dict.fromkeys([*found, parents[2]]))
+            if level < 2 or child.name.lower() in _IMAGE_FOLDERS:
+                found.extend((child, *_subfolders(child)))
+    return list(dict.fromkeys(found))
 
 
 def _subfolders(folder: Path) -> list[Path]:

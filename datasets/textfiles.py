@@ -13,7 +13,7 @@ _FOREIGN = {
 }
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, may_be_empty: bool = False) -> bytes:
     """Return a file's bytes as UTF-8 without a byte order mark.
 
     Raises:
@@ -25,6 +25,8 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             f"cannot be read ({error.strerror})", where=path, do="check the path"
         ) from None
+    if may_be_empty and not data.strip():
+        return b""
     return check_start(data, path)
 
 
@@ -38,13 +40,13 @@ def check_start(data: bytes, path: Path) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, may_be_empty: bool = False) -> str:
     """Return a file's text.
 
     Raises:
         DataError: as `read_bytes`, or bytes that are not UTF-8 (Latin-1, most likely).
     """
-    data = read_bytes(path)
+    data = read_bytes(path, may_be_empty=may_be_empty)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations, Example
 from ytrue.contract import Encoder
 from ytrue.datasets.augment import Augment, Job, as_augment
+from ytrue.datasets.dataset import ImageStore
 from ytrue.datasets.pixels import Pixels, decode_image, read_image
 from ytrue.errors import DataError
 from ytrue.resizing import RESIZE_MODES, ResizeMode
@@ -53,6 +53,11 @@ class Source(Protocol):
     @property
     def keypoint_flips(self) -> tuple[tuple[int, int], ...]:
         """Pairs of keypoints that a flip exchanges."""
+        ...
+
+    @property
+    def store(self) -> ImageStore | None:
+        """Where images are read from that are no files."""
         ...
 
     def __len__(self) -> int: ...
@@ -125,7 +130,8 @@ def pipeline(
         on_error: what a broken image does: "raise", or "skip": it is reported once, and the next
             example of the epoch takes its place, so that batches stay whole.
         start: (epoch, step) to begin at, as if the earlier ones had been drawn.
-        shard: (index, count): this machine's share of the examples; shuffled together, then dealt.
+        shard: (index, count): this machine's share: whole shards where the dataset is records, else
+            every count-th example.
         drop_remainder: leave out an epoch's last batch when it is smaller; default: when shuffling.
         workers: threads that decode and augment; default: the cores.
         prefetch: batches made ahead.
@@ -227,9 +233,11 @@ class BatchMaker:
         self.on_error, self.shard, self.drop_remainder = on_error, shard, drop_remainder
         self.pad, self.report = pad, report
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="ytrue-batch")
-        share = len(range(shard[0], len(dataset), shard[1]))
+        shares = [self._dealt(k).size for k in range(shard[1])]
         # Every machine takes as many steps as the one with the smallest share.
-        share = min(share, len(dataset) // shard[1]) if shard[1] > 1 else share
+        self.share = share = min(shares)
+        if share == 0:
+            raise ValueError(f"shard={shard}: a machine would get no example, take fewer machines")
         self.steps = share // batch_size if drop_remainder else -(-share // batch_size)
         if self.steps == 0:
             raise ValueError(
@@ -237,21 +245,28 @@ class BatchMaker:
                 "drop_remainder=False"
             )
 
+    def _dealt(self, machine: int) -> NDArray[np.int64]:
+        """Return the examples of one machine: whole shards of records, else every n-th example."""
+        n, machines = len(self.dataset), self.shard[1]
+        store = self.dataset.store
+        if store is not None and machines > 1 and store.shard_of.size == n:
+            return np.flatnonzero(store.shard_of % machines == machine)
+        return np.arange(machine, n, machines)
+
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Return this shard's examples in the order of an epoch."""
-        n = len(self.dataset)
-        order = np.arange(n)
-        if self.shuffle:
-            order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(n)
-        share = order[self.shard[0] :: self.shard[1]]
-        return share if self.shard[1] == 1 else share[: n // self.shard[1]]
+        """Return this machine's examples in the order of an epoch."""
+        mine = self._dealt(self.shard[0])
+        if not self.shuffle:
+            return mine
+        key = [self.seed, epoch * self.shard[1] + self.shard[0]]
+        return np.random.Generator(np.random.Philox(key=key)).permutation(mine)
 
     def arrays(self, step: int) -> list[NDArray[Any]]:
         """Return [images (B, H, W, 3) uint8, *targets in the order of the encoder's spec]."""
         epoch, place = divmod(int(step), self.steps)
         order = self.order(epoch)
         first = place * self.batch_size
-        count = min(self.batch_size, len(order) - first)
+        count = min(self.batch_size, self.share - first)
         made = list(self.pool.map(lambda k: self._example(order, first + k, epoch), range(count)))
         targets = self.encoder.encode_batch([annotations for _, annotations in made])
         images = np.stack([pixels for pixels, _ in made])
@@ -288,13 +303,10 @@ class BatchMaker:
 
 def _reader(dataset: Source, example: Example) -> Any:
     """Return a function from reduction to pixels: from the file, or from the dataset's own bytes."""
-    image_bytes = getattr(dataset, "image_bytes", None)
-    if image_bytes is None:
+    store = dataset.store
+    if store is None:
         return lambda shrink: read_image(example.path, shrink=shrink)
-    where = f"{example.path}, image {example.image_id}"
-    return lambda shrink: decode_image(image_bytes(example.image_id), where=where, shrink=shrink)
-
-
-def element_names(encoder: Encoder) -> Sequence[str]:
-    """Return the targets' names in the order of `BatchMaker.arrays`."""
-    return list(encoder.spec)
+    where = f"image {example.image_id}"
+    return lambda shrink: decode_image(
+        store.image_bytes(example.image_id), where=where, shrink=shrink
+    )

@@ -91,8 +91,8 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
             (x_max <= 0) | (y_max <= 0) | (xywh[:, 0] >= width) | (xywh[:, 1] >= height)
         )
         over = np.maximum.reduce([-xywh[:, 0], -xywh[:, 1], x_max - width, y_max - height])
-    # Rounding of x + width alone, a ten-thousandth of a pixel, is no finding.
-    hanging = whole & ~outside & (over > 1e-4)
+    # What writers of six decimals round is no finding.
+    hanging = whole & ~outside & (over > 5e-3)
     tolerance = np.maximum(TOLERANCE_PIXELS, TOLERANCE_SHARE * np.maximum(width, height))
     clipped = hanging & (over <= tolerance)
     problems: list[Problem] = []

@@ -1,1 +1,23 @@
-"""Placeholder while the package is being written."""
+"""Pictures, pages and tables of what an encoder decides. matplotlib and rich load here only."""
+
+from ytrue.viz.assignment import show_assignment, show_example
+from ytrue.viz.figures import show_audit, show_dataset
+from ytrue.viz.notebook import notebook_html, notebook_png
+from ytrue.viz.page import report_html
+from ytrue.viz.style import png_bytes, save_png
+from ytrue.viz.tables import print_audit, print_dataset, print_problems
+
+__all__ = [
+    "notebook_html",
+    "notebook_png",
+    "png_bytes",
+    "print_audit",
+    "print_dataset",
+    "print_problems",
+    "report_html",
+    "save_png",
+    "show_assignment",
+    "show_audit",
+    "show_dataset",
+    "show_example",
+]

@@ -1,0 +1,65 @@
+"""`convert`: a dataset in another format, and what that format cannot hold."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from ytrue.datasets.dataset import Dataset
+from ytrue.datasets.loading import format_module
+from ytrue.errors import DataError, Problem
+
+WRITABLE: Final = ("coco", "voc", "yolo", "labelme")
+
+
+def convert(
+    dataset: Dataset, to: str, out: str | Path, *, copy_images: bool = False
+) -> list[Problem]:
+    """Write a dataset in another format.
+
+    Args:
+        dataset: what `load` returned.
+        to: "coco", "voc", "yolo" or "labelme".
+        out: folder to write; for coco also the JSON file.
+        copy_images: copy the images as well, to `images/` beside the annotations.
+
+    Returns:
+        What the format cannot hold, one `Problem` of kind "field-lost" for each loss.
+
+    Raises:
+        DataError: an unknown format, or images of equal names that would overwrite each other.
+    """
+    if to not in WRITABLE:
+        raise DataError(
+            f"format {to!r} cannot be written", do=f"expected one of {', '.join(WRITABLE)}"
+        )
+    target = Path(out)
+    if to != "coco" or copy_images:
+        _check_names(dataset, full=to == "coco")
+    lost: list[Problem] = format_module(to).write(dataset, target)
+    if copy_images:
+        folder = target.parent if target.suffix else target
+        _copy_images(dataset, folder / "images", full=to == "coco")
+    return lost
+
+
+def _check_names(dataset: Dataset, *, full: bool) -> None:
+    seen: dict[str, str] = {}
+    for name in dataset.images.file_names:
+        key = name if full else Path(name).stem
+        if key in seen:
+            raise DataError(
+                f"images {seen[key]!r} and {name!r} would both be written as {key!r}",
+                where=dataset.source,
+                do="rename one of them",
+            )
+        seen[key] = name
+
+
+def _copy_images(dataset: Dataset, folder: Path, *, full: bool) -> None:
+    for name, path in zip(dataset.images.file_names, dataset.images.paths, strict=True):
+        target = folder / (name if full else Path(name).name)
+        if Path(path).is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)

@@ -1,0 +1,405 @@
+"""One image: its objects, and the anchors that each of them got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from ytrue.annotations import Example
+from ytrue.contract import IGNORE, LOST, POSITIVE, Assignment
+from ytrue.datasets.pixels import pad_to, place_pixels, read_image
+from ytrue.resizing import ResizeMode, place
+from ytrue.viz import style
+
+PAD: Final = (124, 116, 104)
+MOST_LABELS: Final = 40
+MOST_BOXES: Final = 40
+_LONG_SIDE: Final = 1180
+_PANEL_SIDE: Final = 520
+
+
+def show_assignment(
+    image: Example | NDArray[np.uint8],
+    assignment: Assignment,
+    *,
+    object: int | None = None,
+    levels: bool = False,
+    classes: Sequence[str] = (),
+    resize: ResizeMode = "letterbox",
+    title: str = "",
+) -> Figure:
+    """Draw an image in the network's frame with its objects and their positive anchors.
+
+    Boxes are objects: green got anchors on merit, orange only reserved ones, red none; violet
+    hatching is a crowd. Dots are centres of positive anchors in their level's colour, ringed
+    where reserved; white specks are ignored anchors.
+
+    Args:
+        image: the example (its file is read), or (H, W, 3) uint8 pixels of the frame.
+        assignment: what `encoder.explain` returned for the annotations in the frame.
+        object: single this object out: its anchors as boxes, and the reason in words.
+        levels: one panel for each level.
+        classes: names, where `image` is no example.
+        resize: how the image was fitted into the frame.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: no such object.
+        DataError: the image file cannot be read.
+    """
+    if object is not None and not 0 <= object < len(assignment):
+        raise ValueError(f"object={object}: the image has {len(assignment)} objects, from 0")
+    pixels, names = _pixels(image, assignment.image_size, resize), classes
+    if isinstance(image, Example):
+        names = image.classes
+    scene = _Scene(assignment, pixels, tuple(names), object)
+    if levels:
+        return _panels(scene, title)
+    return _single(scene, title)
+
+
+def show_example(example: Example) -> Figure:
+    """Draw an example in its own pixels: boxes, labels, outlines and keypoints."""
+    pixels = read_image(example.path)
+    scale = min(1.0, _LONG_SIDE / max(pixels.shape[:2]))
+    figure = style.new_figure(max(360, pixels.shape[1] * scale), pixels.shape[0] * scale + 30)
+    axes = _axes(figure, pixels, bottom=0.0, top=1 - 30 / (pixels.shape[0] * scale + 30))
+    objects = example.annotations
+    for k, box in enumerate(objects.boxes):
+        axes.add_patch(_rectangle(box, style.CROWD if objects.crowd[k] else style.MATCHED, 1.6))
+        for part in objects.polygons[k] if objects.polygons is not None else ():
+            axes.fill(part[:, 1], part[:, 0], color=style.MATCHED, alpha=0.25)
+    if objects.keypoints is not None:
+        labelled = objects.keypoints[objects.keypoints[..., 2] > 0]
+        axes.scatter(
+            labelled[:, 1], labelled[:, 0], s=9, c=style.FORCED, edgecolors="black", lw=0.4
+        )
+    texts = [(box, _class(example.classes, label), style.MATCHED, 0.0)
+             for box, label in zip(objects.boxes, objects.labels, strict=True)]  # fmt: skip
+    hidden = _write(axes, texts, pixels.shape[1] / (pixels.shape[1] * scale))
+    more = f" ({hidden} labels left out)" if hidden else ""
+    _say(figure, f"image {example.image_id}: {len(objects)} objects{more}", 11)
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    assignment: Assignment
+    pixels: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    chosen: int | None
+
+    @property
+    def finest(self) -> int:
+        return int(self.assignment.position_level.min())
+
+    @property
+    def levels(self) -> list[int]:
+        return [int(level) for level in np.unique(self.assignment.position_level)]
+
+    def colour(self, k: int) -> str:
+        outcome = self.assignment.outcome[k]
+        if outcome == "crowd":
+            return style.CROWD
+        if outcome in LOST:
+            return style.LOST
+        return style.FORCED if outcome == "forced" else style.MATCHED
+
+    def label(self, k: int) -> str:
+        a = self.assignment
+        name = _class(self.classes, int(a.annotations.labels[k]))
+        if a.outcome[k] == "crowd":
+            return f"{name}: crowd"
+        if a.outcome[k] in LOST:
+            return f"#{k} {name}: lost, {a.outcome[k]}"
+        return f"#{k} {name}: {a.positives[k]} · {a.best_iou[k]:.2f}"
+
+
+def _class(classes: Sequence[str], label: int) -> str:
+    return classes[label] if 0 <= label < len(classes) else f"class {label}"
+
+
+def _pixels(
+    image: Example | NDArray[np.uint8], frame: tuple[int, int], resize: ResizeMode
+) -> NDArray[np.uint8]:
+    if not isinstance(image, Example):
+        if image.shape[:2] != frame:
+            raise ValueError(
+                f"the image has shape {image.shape}, the frame is {frame}: resize it first"
+            )
+        return image
+    if not image.path.is_file():
+        return pad_to(np.zeros((1, 1, 3), np.uint8), frame, (70, 70, 74))
+    placement = place((image.height, image.width), frame, resize)
+    return place_pixels(
+        lambda shrink: read_image(image.path, shrink=shrink),
+        placement,
+        pad=PAD,
+        where=str(image.path),
+    )
+
+
+def _axes(
+    figure: Figure, pixels: NDArray[np.uint8], *, left: float = 0.0, bottom: float = 0.0,
+    width: float = 1.0, top: float = 1.0,
+) -> Axes:  # fmt: skip
+    axes = figure.add_axes((left, bottom, width, top - bottom))
+    axes.imshow(
+        pixels, extent=(0, pixels.shape[1], pixels.shape[0], 0), interpolation="antialiased"
+    )
+    axes.set_xlim(0, pixels.shape[1])
+    axes.set_ylim(pixels.shape[0], 0)
+    axes.set_axis_off()
+    return axes
+
+
+def _say(figure: Figure, text: str, size: float) -> None:
+    height = figure.get_figheight() * style.DPI
+    figure.text(0.008, 1 - 15 / height, text, fontsize=size, va="center", ha="left")
+
+
+def _rectangle(box: NDArray[Any], colour: str, line: float, **more: Any) -> Rectangle:
+    y_min, x_min, y_max, x_max = (float(edge) for edge in box)
+    options: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": line} | more
+    return Rectangle((x_min, y_min), x_max - x_min, y_max - y_min, **options)
+
+
+def _view(a: Assignment) -> tuple[int, int]:
+    """Return the (height, width) of the frame worth showing: the content and a strip of padding."""
+    height, width = a.image_size
+    if a.annotations.content is None:
+        return height, width
+    _, _, y_max, x_max = a.annotations.content
+    return min(height, int(y_max + 0.05 * height)), min(width, int(x_max + 0.05 * width))
+
+
+def _single(scene: _Scene, title: str) -> Figure:
+    height, width = _view(scene.assignment)
+    scale = _LONG_SIDE / max(height, width)
+    head, legend = 34, 220
+    figure_height = max(height * scale + head, 380)
+    figure = style.new_figure(width * scale + legend, figure_height)
+    share = width * scale / (width * scale + legend)
+    axes = _axes(figure, scene.pixels[:height, :width], bottom=1 - (height * scale + head) / figure_height,
+                 width=share, top=1 - head / figure_height)  # fmt: skip
+    hidden = _draw(axes, scene, scene.levels, 1 / scale)
+    _say(figure, title or _headline(scene), 11.5)
+    _legend(figure, scene, share, hidden, 1 - head / figure_height)
+    return figure
+
+
+def _panels(scene: _Scene, title: str) -> Figure:
+    height, width = _view(scene.assignment)
+    scale = _PANEL_SIDE / max(height, width)
+    levels = scene.levels
+    columns = min(3, len(levels))
+    rows = -(-len(levels) // columns)
+    panel_height, panel_width, head = height * scale + 28, width * scale, 34
+    total_height, total_width = (
+        rows * panel_height + head,
+        columns * panel_width + 10 * (columns - 1),
+    )
+    figure = style.new_figure(total_width, total_height)
+    for place_, level in enumerate(levels):
+        row, column = divmod(place_, columns)
+        bottom = 1 - (head + (row + 1) * panel_height) / total_height
+        axes = _axes(
+            figure, scene.pixels[:height, :width], left=column * (panel_width + 10) / total_width, bottom=bottom,
+            width=panel_width / total_width, top=bottom + height * scale / total_height,
+        )  # fmt: skip
+        _draw(axes, scene, [level], 1 / scale, labels=False)
+        at = scene.assignment.position_level == level
+        positive = int((scene.assignment.state[at] == POSITIVE).sum())
+        axes.set_title(
+            f"P{level}: {positive} positive", fontsize=10,
+            color="black" if positive else "#777777", pad=3,
+        )  # fmt: skip
+    _say(figure, title or _headline(scene), 11.5)
+    return figure
+
+
+def _headline(scene: _Scene) -> str:
+    a = scene.assignment
+    if scene.chosen is not None:
+        name = _class(scene.classes, int(a.annotations.labels[scene.chosen]))
+        return f"object {scene.chosen}, {name}: {a.why(scene.chosen)}"
+    lost = len(a.lost)
+    said = f"{len(a)} objects, " + (f"{lost} of them lost" if lost else "none lost")
+    positive, ignored = (int((a.state == s).sum()) for s in (POSITIVE, IGNORE))
+    return f"{said}; of {a.state.size:,} anchors {positive} positive, {ignored} ignored"
+
+
+def _draw(
+    axes: Axes, scene: _Scene, levels: Sequence[int], pixel: float, *, labels: bool = True
+) -> int:
+    """Draw everything of the given levels; `pixel`: frame pixels in a pixel of the picture."""
+    a = scene.assignment
+    at = np.isin(a.position_level, levels)
+    _shade_padding(axes, a)
+    many = len(a) > 60
+    for k in range(len(a)):
+        if a.outcome[k] == "crowd":
+            axes.add_patch(
+                _rectangle(a.annotations.boxes[k], style.CROWD, 1.2, hatch="/", alpha=0.5)
+            )
+        elif np.isfinite(a.annotations.boxes[k]).all():
+            faint = scene.chosen is not None and scene.chosen != k
+            thick = (0.9 if many else 1.8) * (0.5 if faint else 1.0)
+            dashed = "--" if a.outcome[k] in LOST else "-"
+            axes.add_patch(
+                _rectangle(a.annotations.boxes[k], scene.colour(k), thick, linestyle=dashed,
+                           alpha=0.45 if faint else 1.0)
+            )  # fmt: skip
+    centres = (a.boxes[:, :2] + a.boxes[:, 2:]) / 2
+    if scene.chosen is None:
+        ignored = np.flatnonzero(at & (a.state == IGNORE))
+        axes.scatter(
+            centres[ignored, 1], centres[ignored, 0], s=1.6, c=style.IGNORED, alpha=0.5, lw=0
+        )
+    _dots(axes, scene, at, centres, many)
+    if scene.chosen is not None:
+        _boxes_of(axes, scene, at)
+    if not labels:
+        return 0
+    texts = [
+        (a.annotations.boxes[k], scene.label(k), scene.colour(k), _priority(scene, k))
+        for k in range(len(a))
+        if scene.chosen in (None, k) and np.isfinite(a.annotations.boxes[k]).all()
+    ]
+    return _write(axes, texts, pixel)
+
+
+def _priority(scene: _Scene, k: int) -> float:
+    """Return what is labelled first: the lost, the forced, then the large."""
+    y_min, x_min, y_max, x_max = scene.assignment.annotations.boxes[k]
+    rank = {"forced": 1e9}.get(scene.assignment.outcome[k], 0.0)
+    rank = 1e12 if scene.assignment.outcome[k] in LOST else rank
+    return rank + float((y_max - y_min) * (x_max - x_min))
+
+
+def _shade_padding(axes: Axes, a: Assignment) -> None:
+    if a.annotations.content is None:
+        return
+    y_min, x_min, y_max, x_max = a.annotations.content
+    height, width = a.image_size
+    for box in ((0, 0, height, x_min), (0, x_max, height, width),
+                (0, x_min, y_min, x_max), (y_max, x_min, height, x_max)):  # fmt: skip
+        if box[2] > box[0] and box[3] > box[1]:
+            shade = {"fill": True, "facecolor": "#3a3a40", "hatch": "..", "alpha": 0.85}
+            axes.add_patch(_rectangle(np.array(box), "#55555c", 0, **shade))
+
+
+def _dots(
+    axes: Axes, scene: _Scene, at: NDArray[np.bool_], centres: NDArray[Any], many: bool
+) -> None:
+    a = scene.assignment
+    forced = np.zeros(a.state.size, bool)
+    forced[a.forced_positions] = True
+    mine = np.ones(a.state.size, bool) if scene.chosen is None else a.object == scene.chosen
+    for level in scene.levels:
+        dots = np.flatnonzero(at & mine & (a.state == POSITIVE) & (a.position_level == level))
+        size = (5 if many else 10) + 3 * (level - scene.finest)
+        colour = style.level_colour(level, scene.finest)
+        plain, reserved = dots[~forced[dots]], dots[forced[dots]]
+        axes.scatter(
+            centres[plain, 1], centres[plain, 0], s=size, c=colour, edgecolors="black", lw=0.4
+        )
+        axes.scatter(centres[reserved, 1], centres[reserved, 0], s=size + 12, c=colour,
+                     edgecolors=style.FORCED, lw=1.5)  # fmt: skip
+
+
+def _boxes_of(axes: Axes, scene: _Scene, at: NDArray[np.bool_]) -> None:
+    """Draw the chosen object's anchors, at most `MOST_BOXES`; its best one where it has none."""
+    a, k = scene.assignment, scene.chosen
+    mine = np.flatnonzero(at & (a.object == k) & (a.state == POSITIVE))
+    for anchor in mine[:: max(1, -(-len(mine) // MOST_BOXES))]:
+        colour = style.level_colour(int(a.position_level[anchor]), scene.finest)
+        axes.add_patch(_rectangle(a.boxes[anchor], colour, 0.8, alpha=0.8))
+    best = int(a.best_position[k]) if k is not None else -1
+    if not len(mine) and best >= 0 and at[best]:
+        axes.add_patch(_rectangle(a.boxes[best], "white", 1.2, linestyle=":"))
+
+
+def _write(axes: Axes, texts: list[tuple[NDArray[Any], str, str, float]], pixel: float) -> int:
+    """Write labels at their boxes, the most important first; return how many found no room."""
+    width, height = axes.get_xlim()[1], axes.get_ylim()[0]
+    taken: list[tuple[float, float, float, float]] = []
+    hidden = 0
+    for box, text, colour, _ in sorted(texts, key=lambda entry: -entry[3]):
+        w, h = (6.1 * len(text) + 8) * pixel, 15 * pixel
+        y_min, x_min, y_max, x_max = (float(edge) for edge in box)
+        x = min(max(x_min, 0.0), max(width - w, 0.0))
+        places = [(x, y_min - h), (x, y_max), (x, y_min), (min(x_max, width - w), y_min)]
+        free = next(
+            (
+                (px, py, px + w, py + h)
+                for px, py in places
+                if py >= 0 and py + h <= height and px >= 0
+                and not any(px < t[2] and px + w > t[0] and py < t[3] and py + h > t[1] for t in taken)
+            ),
+            None,
+        )  # fmt: skip
+        if free is None or len(taken) >= MOST_LABELS:
+            hidden += 1
+            continue
+        taken.append(free)
+        axes.text(
+            free[0] + 3 * pixel, (free[1] + free[3]) / 2, text, fontsize=7.6, color=colour,
+            va="center", ha="left", clip_on=True,
+            bbox={"facecolor": style.TEXT_BACK, "edgecolor": "none", "pad": 1.4},
+        )  # fmt: skip
+    return hidden
+
+
+def _legend(figure: Figure, scene: _Scene, left: float, hidden: int, top: float) -> None:
+    a = scene.assignment
+    counts = {name: a.outcome.count(name) for name in ("matched", "forced", "crowd")}
+    handles: list[Any] = [
+        Patch(
+            facecolor="none",
+            edgecolor=style.MATCHED,
+            lw=2,
+            label=f"{counts['matched']} objects matched",
+        ),
+        Patch(
+            facecolor="none",
+            edgecolor=style.FORCED,
+            lw=2,
+            label=f"{counts['forced']} only reserved",
+        ),
+        Patch(facecolor="none", edgecolor=style.LOST, lw=2, ls="--", label=f"{len(a.lost)} lost"),
+    ]
+    if counts["crowd"]:
+        label = f"{counts['crowd']} crowd region{'s' * (counts['crowd'] > 1)}"
+        handles.append(Patch(facecolor="none", edgecolor=style.CROWD, hatch="/", label=label))
+    for level in scene.levels:
+        n = int(((a.position_level == level) & (a.state == POSITIVE)).sum())
+        handles.append(_dot(style.level_colour(level, scene.finest), f"{n} positive on P{level}"))
+    handles.append(_dot("white", f"{len(a.forced_positions)} of them reserved", edge=style.FORCED))
+    handles.append(_dot("#dddddd", f"{int((a.state == IGNORE).sum())} ignored", size=3))
+    if a.annotations.content is not None:
+        handles.append(Patch(facecolor="#3a3a40", hatch="..", edgecolor="#55555c", label="padding"))
+    legend = figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(left, top), fontsize=8.6, frameon=False,
+        borderaxespad=0.4,
+    )  # fmt: skip
+    legend.set_in_layout(False)
+    note = "label: #object class: anchors · best IoU"
+    if hidden:
+        note += f"\n{hidden} labels left out for room"
+    figure.text(left + 0.008, 0.012, note, fontsize=7.4, color="#555555", va="bottom")
+
+
+def _dot(colour: str, label: str, *, edge: str = "black", size: float = 6) -> Line2D:
+    return Line2D(
+        [], [], linestyle="", marker="o", markersize=size, markerfacecolor=colour,
+        markeredgecolor=edge, markeredgewidth=1.4 if edge != "black" else 0.5, label=label,
+    )  # fmt: skip

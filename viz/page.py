@@ -1,0 +1,120 @@
+"""An audit as one HTML file: everything inside it, nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+
+from ytrue.auditing import Audit
+from ytrue.viz.figures import show_audit
+from ytrue.viz.style import png_bytes
+
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
+       color: #1b1b1f; }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse; margin: .5rem 0 } img { max-width: 100% }
+th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child { text-align: left }
+.advice li { margin: .3rem 0 } .quiet { color: #666 }
+code { background: #f2f2f4; padding: 0 .25rem }
+"""
+
+
+def report_html(
+    audit: Audit, path: str | Path, *, pictures: Iterable[tuple[str, Figure]] = ()
+) -> Path:
+    """Write an audit as a self-contained HTML page and return its path.
+
+    Args:
+        audit: what `ytrue.audit` returned.
+        path: the file to write.
+        pictures: (caption, figure) pairs shown below the tables.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shown = "".join(
+        f"<figure>{_image(figure, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, figure in pictures
+    )
+    body = f"""<h1>What your detector is taught</h1>
+<p class="quiet">{escape(audit.source)} at {audit.image_size[0]}x{audit.image_size[1]},
+{escape(audit.resize)}, {audit.positions:,} positions an image</p>
+{audit_fragment(audit)}
+<h2>In pictures</h2>{_image(show_audit(audit), "plots of the audit")}
+<h2>By size</h2>{summary_table(audit.by_size())}
+<h2>By width : height</h2>{summary_table(audit.by_ratio())}
+<h2>By level of the best anchor</h2>{summary_table(audit.by_level())}
+<h2>By class</h2>{summary_table(audit.by_class())}
+<h2>Images with most lost or only reserved objects</h2>{_records(audit.worst_images(20))}
+<h2>Lost objects</h2>{_lost(audit)}
+{shown}
+<h2>Encoder</h2><p><code>{escape(str(dict(audit.encoder)))}</code></p>"""
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>ytrue audit</title>'
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+    )
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def audit_fragment(audit: Audit) -> str:
+    """Return the audit's headline numbers and advice as HTML."""
+    owned = [("objects owning", *audit.owned()), ("", *audit.owned().values())]
+    outcomes = {name: n for name, n in audit.outcomes().items() if n}
+    advice = "".join(f"<li>{escape(sentence)}</li>" for sentence in audit.advice())
+    return (
+        f"<p>{audit.num_images:,} images, {audit.num_objects:,} objects: "
+        f"<b>{audit.lost_share:.1%} lost</b>, {audit.forced_share:.1%} only reserved; "
+        f"{audit.ignored_share:.2%} of positions ignored.</p>"
+        + table(owned[0], [owned[1]])
+        + table(("outcome", *outcomes), [("objects", *outcomes.values())])
+        + (f'<ul class="advice">{advice}</ul>' if advice else "<p>No advice: it looks sound.</p>")
+    )
+
+
+def summary_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Return summaries as an HTML table."""
+    if not rows:
+        return '<p class="quiet">none</p>'
+    columns = list(next(iter(rows.values())))
+    return table(
+        ("", *columns), [(name, *(row[column] for column in columns)) for name, row in rows.items()]
+    )
+
+
+def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """Return an HTML table; every cell is escaped."""
+    header = "".join(f"<th>{escape(str(cell).replace('_', ' '))}</th>" for cell in head)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{header}</tr>{lines}</table>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.3g}"
+    return escape(f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def _records(records: Sequence[Mapping[str, Any]]) -> str:
+    if not records:
+        return '<p class="quiet">none</p>'
+    return table(tuple(records[0]), [tuple(str(v) for v in record.values()) for record in records])
+
+
+def _lost(audit: Audit) -> str:
+    lost = audit.lost_objects()
+    more = f'<p class="quiet">and {len(lost) - 200} more</p>' if len(lost) > 200 else ""
+    return _records(lost[:200]) + more
+
+
+def _image(figure: Figure, caption: str) -> str:
+    data = base64.b64encode(png_bytes(figure)).decode()
+    return f'<img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{data}"/>'

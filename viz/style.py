@@ -1,0 +1,49 @@
+"""Colours, and figures as files. Nothing here touches matplotlib's global state."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Final
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by colour-blind eyes as well.
+LEVELS: Final = ("#56B4E9", "#0072B2", "#009E73", "#F0E442", "#CC79A7", "#E69F00", "#999999")
+MATCHED: Final = "#00E08A"
+FORCED: Final = "#FF9E1B"
+LOST: Final = "#FF3B30"
+CROWD: Final = "#C9B6FF"
+IGNORED: Final = "#FFFFFF"
+TEXT_BACK: Final = (0.05, 0.05, 0.08, 0.78)
+BARS: Final = "#0072B2"
+
+DPI: Final = 100
+
+
+def level_colour(level: int, finest: int) -> str:
+    """Return the colour of a pyramid level."""
+    return LEVELS[(level - finest) % len(LEVELS)]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of (width, height) pixels with a canvas of its own."""
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as PNG bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def save_png(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as a PNG file and return its path."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(png_bytes(figure))
+    return target

@@ -1,0 +1,5 @@
+"""`python -m ytrue`."""
+
+from ytrue.cli import main
+
+main()
