@@ -22,7 +22,7 @@ from ytrue import boxes
 from ytrue.datasets.building import numbers, raise_first, tight_box, vetted
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects
 from ytrue.datasets.imagefiles import Folder, choose_folder, folders_around
-from ytrue.datasets.textfiles import check_start, read_bytes
+from ytrue.datasets.textfiles import check_start, read_bytes, read_text
 from ytrue.datasets.vetting import Names
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
@@ -136,7 +136,7 @@ def _read_annotations(path: Path, raw: _Columns) -> dict[str, Any]:
         raise _broken(path)
     try:
         rest = msgspec.json.decode(before + b'"annotations":[]' + after)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise _broken(path) from None
     if not isinstance(rest, dict) or rest.get("annotations") != []:
         raise _foreign(path, rest)
@@ -201,7 +201,7 @@ def _decode_front(buffer: bytes, raw: _Columns) -> tuple[int, bool] | None:
 def _whole(data: bytes, path: Path) -> dict[str, Any]:
     try:
         rest = msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise _broken(path) from None
     raise _foreign(path, rest)
 
@@ -217,7 +217,10 @@ def _broken(path: Path) -> DataError:
         do = "copy or export the file again, and save it as UTF-8"
         return DataError(what, where=path, do=do)
     except UnicodeDecodeError:
-        pass
+        try:
+            read_text(path)
+        except DataError as error:
+            return error
     return DataError("the annotations cannot be told apart", where=path, do="export it again")
 
 
@@ -261,7 +264,7 @@ class _Columns:
             annotations = _ANNOTATIONS.decode(block)
         except msgspec.ValidationError:
             return self._take_odd(block)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return False
         nan, none = float("nan"), ()
         first = len(self.ids)
@@ -312,7 +315,7 @@ class _Columns:
         """Append annotations of which at least one is odd, one by one."""
         try:
             records = msgspec.json.decode(block)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return False
         for record in records:
             self._take_record(record)

@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.contract import Encoder, Target
 from ytrue.annotations import Annotations, Example
+from ytrue.contract import Encoder, Target
 from ytrue.datasets import coco
 from ytrue.datasets.dataset import Dataset, Id
 from ytrue.datasets.tfrecord import (

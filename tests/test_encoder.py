@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import encoders, grids
 
+from strategies import encoders, grids
 from ytrue import Annotations, Encoder
 from ytrue.encoders import (
     ENCODERS,

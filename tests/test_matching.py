@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+
 from reference import matching as reference
 from strategies import annotations, encoders, grids
-
 from ytrue import Annotations
 from ytrue.contract import OUTCOMES
 from ytrue.encoders import AnchorEncoder, AnchorGrid, preset

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ytrue.annotations import Example
     from ytrue.datasets.dataset import Dataset
-    from ytrue.resizing import Placement
     from ytrue.encoders.anchor import AnchorEncoder
+    from ytrue.resizing import Placement
 
 app = typer.Typer(
     add_completion=False,
@@ -139,6 +139,8 @@ def demo(
 def _first_batch(dataset: Dataset, encoder: AnchorEncoder, console: Console) -> None:
     from ytrue import datasets
 
+    with _silent_start():
+        import tensorflow  # noqa: F401
     report = datasets.Report()
     batches = datasets.pipeline(
         dataset, encoder, batch_size=4, augment="light", shuffle=True, images="imagenet",
@@ -437,6 +439,20 @@ def _console() -> Console:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
+
+
+@contextmanager
+def _silent_start() -> Iterator[None]:
+    """Keep TensorFlow's greetings, written below Python before its log levels hold, off stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextmanager

@@ -1,0 +1,153 @@
+"""The command line as a script sees it: words, files, JSON and exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from datafiles import coco
+
+from ytrue.datasets import load, write_shapes
+
+COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert"]
+
+
+def run(*arguments, code=0, cwd=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "ytrue", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=180,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return write_shapes(
+        tmp_path_factory.mktemp("shapes"), num_images=6, image_size=(96, 128), bad=True
+    )
+
+
+def test_help_lists_every_command_and_each_has_an_example():
+    said = run("--help").stdout
+    for name in COMMANDS:
+        assert f"  {name} " in said
+        assert f"Example: ytrue {name}" in " ".join(run(name, "--help").stdout.split())
+    assert run("--version").stdout.strip() == "0.1.0"
+
+
+def test_help_stays_light():
+    code = "import sys\nsys.argv = ['ytrue', '--help']\nfrom ytrue.cli import main\ntry:\n    main()\nexcept SystemExit: pass\nheavy = {'numpy', 'numba', 'tensorflow', 'keras', 'matplotlib', 'rich.table'}\nprint(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_inspect(shapes):
+    said = run("inspect", shapes).stdout
+    assert f"{len(load(shapes).problems)} problems" in said
+    plain = json.loads(run("inspect", shapes, "--json").stdout)
+    assert (plain["format"], plain["images"], len(plain["problems"])) == (
+        "coco",
+        7,
+        len(load(shapes).problems),
+    )
+    assert {"kind", "where", "detail", "action"} <= plain["problems"][0].keys()
+    run("inspect", shapes, "--fail-on", "dropped", code=1)
+    assert (
+        "mend the file, or load without strict" in run("inspect", shapes, "--strict", code=2).stderr
+    )
+
+
+def test_audit(shapes, tmp_path):
+    said = run("audit", shapes, "--size", "128", "--html", tmp_path / "a.html").stdout
+    assert "images, " in said
+    assert (tmp_path / "a.html").stat().st_size > 10_000
+    plain = json.loads(
+        run("audit", shapes, "--size", "96x128", "--preset", "retinanet", "--json").stdout
+    )
+    assert plain["image_size"] == [96, 128]
+    assert plain["lost_share"] > 0
+    done = run(
+        "audit", shapes, "--size", "128", "--preset", "retinanet", "--fail-on", "0.01", code=1
+    )
+    assert "of the objects are lost, more than 1.0%" in done.stderr
+
+
+def test_show(shapes, tmp_path):
+    said = run(
+        "show", shapes, "1", "--size", "128", "--object", "0", "-o", tmp_path / "p.png"
+    ).stdout
+    assert said.startswith("object 0, ")
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+    plain = json.loads(
+        run("show", shapes, "#0", "--size", "128", "--json", "-o", tmp_path / "q.png").stdout
+    )
+    assert len(plain["objects"]) == len(load(shapes)[0].annotations)
+    run("show", shapes, "shapes_00002", "--raw", cwd=tmp_path)
+    assert (tmp_path / "shapes_00002_assignment.png").is_file()
+
+
+def test_encode_and_convert(shapes, tmp_path):
+    said = run(
+        "encode",
+        shapes,
+        "-o",
+        tmp_path / "r",
+        "--targets",
+        "--size",
+        "128",
+        "--shard-examples",
+        "4",
+    ).stdout
+    assert "wrote 6 examples in 2 shards" in said
+    assert json.loads(run("inspect", tmp_path / "r", "--json").stdout)["format"] == "records"
+    run("show", tmp_path / "r", "#1", "-o", tmp_path / "s.png")
+    assert (
+        "VOC holds no outline" in run("convert", shapes, "--to", "voc", "-o", tmp_path / "v").stdout
+    )
+    run("convert", shapes, "--to", "coco", "-o", tmp_path / "c.json")
+    assert (
+        load(tmp_path / "c.json", images=shapes.parent / "images").num_objects
+        == load(shapes).num_objects
+    )
+
+
+WRONG = [
+    (("inspect", "nothing.json"), "nothing.json: no such file or folder; check the path"),
+    (("inspect", "."), "no known annotation format found"),
+    (("audit", "data.json", "--size", "big"), "--size big: expected SIDE or HEIGHTxWIDTH"),
+    (("audit", "data.json", "--preset", "x"), "preset 'x': expected one of ytrue, efficientdet"),
+    (("audit", "data.json", "--resize", "x"), "--resize x: expected one of letterbox, stretch"),
+    (("show", "data.json", "77"), "no image '77' among 1; name it by id, file name or position"),
+    (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
+    (("show", "data.json", "1", "--object", "3"), "object=3: the image has 1 objects, from 0"),
+    (("convert", "data.json", "--to", "x", "-o", "y"), "format 'x' cannot be written"),
+    (("inspect", "data.json", "--fail-on", "x"), "--fail-on x: expected one of any, dropped, none"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    if "data.json" in arguments:
+        coco(tmp_path, [{"bbox": [1, 2, 30, 20]}])
+    done = run(*arguments, code=2, cwd=tmp_path)
+    assert message in done.stderr
+    assert done.stderr.startswith("ytrue: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_demo_shows_everything(tmp_path):
+    said = run("demo", "-o", tmp_path, "--images", "8").stdout
+    for part in (
+        "12 problems",
+        "matched",
+        "wrote",
+        "images (4, 512, 512, 3) float32",
+        "ytrue inspect",
+    ):
+        assert part in said
+    for name in ("assignment.png", "levels.png", "object.png", "audit.png", "audit.html"):
+        assert (tmp_path / name).stat().st_size > 5_000

@@ -1,0 +1,211 @@
+"""Pictures show what was assigned; pages stand alone; nothing global is touched."""
+
+import html.parser
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from rich.console import Console
+
+import ytrue
+from ytrue import Annotations, viz
+from ytrue.datasets import load, write_shapes
+from ytrue.encoders import preset
+from ytrue.resizing import place
+from ytrue.viz import style
+
+ENCODER = preset("ytrue", (128, 128), 4)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return load(
+        write_shapes(
+            tmp_path_factory.mktemp("shapes"), num_images=6, image_size=(96, 128), bad=True
+        )
+    )
+
+
+def explained(example):
+    placement = place((example.height, example.width), ENCODER.image_size, "letterbox")
+    return ENCODER.explain(placement.apply(example.annotations))
+
+
+def texts(figure):
+    return [t.get_text() for axes in figure.axes for t in axes.texts] + [
+        t.get_text() for t in figure.texts
+    ]
+
+
+def dots(figure):
+    return sum(len(c.get_offsets()) for axes in figure.axes for c in axes.collections)
+
+
+def test_every_positive_and_ignored_anchor_is_a_dot(dataset):
+    example = dataset[5]
+    assignment = explained(example)
+    figure = viz.show_assignment(example, assignment)
+    assert dots(figure) == (assignment.state != 0).sum()
+    edges = {to_hex(p.get_edgecolor()).upper() for p in figure.axes[0].patches if not p.get_hatch()}
+    assert edges <= {style.MATCHED.upper(), style.FORCED.upper()}
+    assert sum(bool(p.get_hatch()) for p in figure.axes[0].patches) == 2  # the crowd, the padding
+    said = texts(figure)
+    for k in range(len(assignment)):
+        if assignment.outcome[k] == "matched":
+            label = f"#{k} {dataset.classes[example.annotations.labels[k]]}: {assignment.positives[k]} · {assignment.best_iou[k]:.2f}"
+            assert label in said
+
+
+def test_one_object_is_singled_out_with_its_reason(dataset):
+    assignment = explained(dataset[0])
+    figure = viz.show_assignment(dataset[0], assignment, object=0)
+    assert dots(figure) == assignment.positives[0]
+    assert any(assignment.why(0) in text for text in texts(figure))
+    with pytest.raises(ValueError, match=r"object=99: the image has \d+ objects, from 0"):
+        viz.show_assignment(dataset[0], assignment, object=99)
+
+
+def test_levels_are_panels(dataset):
+    assignment = explained(dataset[0])
+    figure = viz.show_assignment(dataset[0], assignment, levels=True)
+    assert [axes.get_title().split(":")[0] for axes in figure.axes] == [
+        "P3",
+        "P4",
+        "P5",
+        "P6",
+        "P7",
+    ]
+    assert dots(figure) == (assignment.state != 0).sum()
+
+
+def test_labels_do_not_overlap_and_those_left_out_are_counted():
+    rng = np.random.default_rng(0)
+    centre = rng.uniform(10, 118, (300, 2))
+    objects = Annotations(np.concatenate((centre - 4, centre + 4), axis=1), rng.integers(0, 4, 300))
+    figure = viz.show_assignment(np.zeros((128, 128, 3), np.uint8), ENCODER.explain(objects))
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert 5 < len(boxes) <= 40
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+    assert f"{300 - len(boxes)} labels left out" in " ".join(texts(figure))
+
+
+LOST = [(5, 5, 5, 40), (200, 200, 220, 220)]
+UGLY = [Annotations(), Annotations(LOST, [0, 1]), Annotations([(np.nan, 0, 5, 5)], [0]),
+        Annotations([(-50, -50, 500, 500)], [3]), Annotations([(0, 0, 1, 1)], [0], content=(0, 0, 128, 1))]  # fmt: skip
+
+
+@pytest.mark.parametrize("objects", UGLY, ids=["empty", "lost", "nan", "huge", "thin"])
+def test_ugly_inputs_are_drawn(objects):
+    blank = np.zeros((128, 128, 3), np.uint8)
+    for levels in (False, True):
+        figure = viz.show_assignment(blank, ENCODER.explain(objects), levels=levels)
+        assert viz.png_bytes(figure)[:4] == b"\x89PNG"
+
+
+def test_pictures_of_large_images_stay_readable_in_size(dataset, tmp_path):
+    from datafiles import image
+
+    example = replace(
+        dataset[0], path=image(tmp_path / "big.jpg", 3000, 4000), height=3000, width=4000
+    )
+    for figure in (viz.show_example(example), viz.show_assignment(example, explained(example))):
+        width, height = figure.get_size_inches() * style.DPI
+        assert width <= 1600
+        assert height <= 1400
+
+
+def test_a_missing_image_is_drawn_on_grey(dataset):
+    example = dataset[dataset.index_of("not_there.jpg")]
+    assert viz.png_bytes(viz.show_assignment(example, explained(example)))
+
+
+def test_pixels_of_another_size_are_refused():
+    with pytest.raises(
+        ValueError, match=r"the image has shape \(4, 4, 3\), the frame is \(128, 128\)"
+    ):
+        viz.show_assignment(np.zeros((4, 4, 3), np.uint8), ENCODER.explain(Annotations()))
+
+
+class _Page(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.stack, self.sources = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for key, value in attrs if key in ("src", "href")]
+        if tag not in ("img", "meta", "br"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.sources += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+
+def test_the_report_stands_alone_and_escapes_names(dataset, tmp_path):
+    hostile = replace(dataset, classes=("<script>alert(1)</script>", "a&b", "$x_1$", '"q"'))
+    report = ytrue.audit(hostile, ENCODER)
+    figure = viz.show_assignment(dataset[0], explained(dataset[0]))
+    page = viz.report_html(report, tmp_path / "r.html", pictures=[("<b>", figure)]).read_text()
+    parser = _Page()
+    parser.feed(page)
+    assert parser.stack == []
+    assert parser.sources
+    assert all(source.startswith("data:image/png;base64,") for source in parser.sources)
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    for sentence in report.advice():
+        assert sentence.split(":")[0] in page
+
+
+def test_values_show_themselves_in_a_notebook(dataset):
+    assert dataset[0]._repr_png_()[:4] == b"\x89PNG"
+    assert explained(dataset[0])._repr_png_()[:4] == b"\x89PNG"
+    assert "<table>" in dataset._repr_html_()
+    assert "box-inverted" in dataset._repr_html_()
+    assert "objects owning" in ytrue.audit(dataset, ENCODER)._repr_html_()
+    assert dataset[dataset.index_of("not_there.jpg")]._repr_png_() is None
+
+
+def test_tables_say_what_was_found(dataset):
+    console = Console(record=True, width=140)
+    viz.print_dataset(dataset, console)
+    viz.print_problems(dataset, console)
+    viz.print_audit(ytrue.audit(dataset, ENCODER), console)
+    said = console.export_text()
+    for part in (
+        "7 images",
+        "4 classes",
+        f"{len(dataset.problems)} problems",
+        "1 x box-inverted (dropped)",
+        "best IoU p10",
+        "square",
+    ):
+        assert part in said
+    console = Console(record=True, width=140)
+    viz.print_problems(replace(dataset, problems=()), console)
+    assert console.export_text().strip() == "no problems found"
+
+
+def test_contact_sheet_and_audit_figures_draw(dataset):
+    assert len(viz.show_dataset(dataset, 5).axes) == 5
+    assert len(viz.show_audit(ytrue.audit(dataset, ENCODER)).axes) == 6
+    assert viz.png_bytes(viz.show_audit(ytrue.audit(dataset.subset([]), ENCODER)))
+
+
+def test_nothing_global_is_touched():
+    code = (
+        "import matplotlib, sys\n"
+        "settings = lambda: {k: dict.__getitem__(matplotlib.rcParams, k) for k in matplotlib.rcParams}\n"
+        "before = settings()\n"
+        "import ytrue.viz\n"
+        "print('matplotlib.pyplot' in sys.modules, settings() == before, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "False"]
