@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gc
 import re
+import struct
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -54,7 +56,23 @@ class _Annotation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     num_keypoints: int | None = None
 
 
+class _TextAnnotation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    id: int | str
+    image_id: int | str
+    category_id: int | str
+    bbox: list[float]
+    area: float | None = None
+    iscrowd: int | None = 0
+    segmentation: msgspec.Raw = msgspec.Raw()
+    keypoints: list[float] | None = None
+    num_keypoints: int | None = None
+
+
 _ANNOTATIONS: Final = msgspec.json.Decoder(list[_Annotation])
+_TEXT_ANNOTATIONS: Final = msgspec.json.Decoder(list[_TextAnnotation])
+_RLES: Final = msgspec.json.Decoder(_RLE)
+LARGE: Final = 64 * 2**20
+"""Files above so many bytes are worth loading compiled code for."""
 
 
 # Recognising and reading.
@@ -102,15 +120,14 @@ def read(
         DataError: not JSON, not COCO, several files to choose from; with `strict` any problem.
     """
     path = _single(source) if source.is_dir() else source
-    raw = _Columns(path, strict)
+    raw = _Columns(path, strict, path.stat().st_size > LARGE)
     collecting = gc.isenabled()
     gc.disable()  # a block of annotations is many small lists; collecting them costs a third
     try:
-        rest = _read_annotations(path, raw)
+        return raw.dataset(_read_annotations(path, raw), images, locate)
     finally:
         if collecting:
             gc.enable()
-    return raw.dataset(rest, images, locate)
 
 
 def _single(folder: Path) -> Path:
@@ -187,12 +204,15 @@ def _decode_front(buffer: bytes, raw: _Columns) -> tuple[int, bool] | None:
     string or a nested object leaves something open. Returns how many bytes were taken and whether
     the list ended there, None where no cut was found.
     """
+    end = _END.search(buffer)
+    if end and raw.take(b"[" + buffer[: end.start() + 1] + b"]"):
+        return end.end(), True
     tail = max(0, len(buffer) - 2**16)
-    between = [match for match in _BETWEEN.finditer(buffer, tail)][-20:]
+    between = list(_BETWEEN.finditer(buffer, tail))[-20:]
     for match in reversed(between):
         if raw.take(b"[" + buffer[: match.start() + 1] + b"]"):
             return match.end(), False
-    for match in _END.finditer(buffer):
+    for match in _END.finditer(buffer, end.end() if end else 0):
         if raw.take(b"[" + buffer[: match.start() + 1] + b"]"):
             return match.end(), True
     return None
@@ -244,6 +264,7 @@ class _Columns:
 
     path: Path
     strict: bool
+    large: bool
     problems: list[Problem] = field(default_factory=list)
     ids: list[Id] = field(default_factory=list)
     image_ids: list[Id] = field(default_factory=list)
@@ -260,37 +281,82 @@ class _Columns:
 
     def take(self, block: bytes) -> bool:
         """Append a JSON list of annotations; return False where it is not one."""
+        if self.large:
+            taken = self._take_text(block)
+            if taken is not None:
+                return taken
         try:
             annotations = _ANNOTATIONS.decode(block)
         except msgspec.ValidationError:
             return self._take_odd(block)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        nan, none = float("nan"), ()
+        segments = [a.segmentation for a in annotations]
         first = len(self.ids)
+        self._take_plain(annotations)
+        points, add_part, add_first = self.points, self.parts.append, self.first_part.append
+        for row, segmentation in enumerate(segments, first):
+            if isinstance(segmentation, list):
+                for part in segmentation:
+                    if len(part) < 6 or len(part) % 2:
+                        self._bad_part(row, part)
+                        continue
+                    points.extend(part)
+                    add_part(len(points) >> 1)
+            elif segmentation is not None:
+                self.rles[row] = (segmentation.size, segmentation.counts)
+            add_first(len(self.parts) - 1)
+        return True
+
+    def _take_plain(self, annotations: Sequence[_Annotation] | Sequence[_TextAnnotation]) -> None:
+        """Append everything but the segmentation."""
+        nan, first = float("nan"), len(self.ids)
         self.ids.extend([a.id for a in annotations])
         self.image_ids.extend([a.image_id for a in annotations])
         self.category_ids.extend([a.category_id for a in annotations])
         self.area.extend([nan if a.area is None else a.area for a in annotations])
         self.crowd.extend([1 if a.iscrowd else 0 for a in annotations])
-        extend_box, extend_points = self.xywh.extend, self.points.extend
-        add_part, add_first, points = self.parts.append, self.first_part.append, self.points
+        found = [a.bbox for a in annotations]
+        if any([len(box) != 4 for box in found]):
+            found = [
+                box if len(box) == 4 else self._no_box(row, box)
+                for row, box in enumerate(found, first)
+            ]
+        self.xywh.frombytes(struct.pack(f"{4 * len(found)}d", *chain.from_iterable(found)))
         for row, a in enumerate(annotations, first):
-            extend_box(a.bbox if len(a.bbox) == 4 else self._no_box(row, a.bbox))
-            segmentation = a.segmentation
-            if segmentation.__class__ is list:
-                for part in segmentation:
-                    if len(part) < 6 or len(part) % 2:
-                        self._bad_part(row, part)
-                        continue
-                    extend_points(part)
-                    add_part(len(points) >> 1)
-            elif segmentation is not None:
-                self.rles[row] = (segmentation.size, segmentation.counts)
-            add_first(len(self.parts) - 1)
             if a.keypoints:
                 self.keypoints[row] = a.keypoints
-        del none
+
+    def _take_text(self, block: bytes) -> bool | None:
+        """Append a list of annotations, polygons from their text; None: to be read with care."""
+        from ytrue.datasets import polygontext
+
+        try:
+            annotations = _TEXT_ANNOTATIONS.decode(block)
+        except msgspec.ValidationError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        texts = [bytes(a.segmentation) for a in annotations]
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        text = np.frombuffer(b"".join(texts), np.uint8)
+        # A number takes a digit and a comma at least, a part two brackets more.
+        points, parts = np.empty(text.size // 2 + 1), np.empty(text.size // 2 + 1, np.int64)
+        counts, kinds = np.empty(len(texts), np.int64), np.empty(len(texts), np.int8)
+        n, q = polygontext.parse_polygons(
+            text, starts, polygontext.powers(), points, parts, counts, kinds
+        )
+        if (kinds == polygontext.ODD).any():
+            return None
+        first, before = len(self.ids), self.parts[-1]
+        self._take_plain(annotations)
+        self.points.frombytes(points[:n].tobytes())
+        self.parts.frombytes((before + np.cumsum(parts[:q]) // 2).tobytes())
+        self.first_part.frombytes((self.first_part[-1] + np.cumsum(counts)).tobytes())
+        for k in np.flatnonzero(kinds == polygontext.OTHER).tolist():
+            coded = _RLES.decode(texts[k])
+            self.rles[first + k] = (coded.size, coded.counts)
         return True
 
     def _problem(self, kind: str, detail: str, action: Action, row: int) -> None:
@@ -352,12 +418,10 @@ class _Columns:
         self.category_ids.append(ids[2])
         self.area.append(_as_number(fields.get("area")))
         self.crowd.append(1 if fields.get("iscrowd") in (1, True, 1.0, "1") else 0)
-        box = fields.get("bbox")
-        plain = isinstance(box, list) and all(isinstance(n, (int, float)) for n in box)
-        if plain and len(box) == 4:
-            self.xywh.extend(box)
-        else:
-            self.xywh.extend(self._no_box(row, box if plain else [] if box is None else [0.0]))
+        box = fields.get("bbox") or []
+        if not isinstance(box, list) or not all(isinstance(n, (int, float)) for n in box):
+            box = [float("nan")]  # something is there, but no numbers
+        self.xywh.extend(box if len(box) == 4 else self._no_box(row, box))
         self._take_segmentation(row, fields.get("segmentation"))
         self.first_part.append(len(self.parts) - 1)
         keypoints = fields.get("keypoints")
@@ -520,7 +584,7 @@ class _Columns:
     def _report_unknown(
         self, where: NDArray[np.bool_], kind: str, noun: str, ids: Sequence[Id]
     ) -> None:
-        for row in np.flatnonzero(where):
+        for row in np.flatnonzero(where).tolist():
             self._problem(
                 kind, f"{noun} {ids[row]!r} is not in the file's list", "dropped", int(row)
             )
@@ -547,7 +611,8 @@ class _Columns:
                 continue
             points = np.array(flat).reshape(count, 3)
             if not np.isin(points[:, 2], (0, 1, 2)).all():
-                detail = f"a visibility of {points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]:g}, expected 0, 1 or 2"
+                odd = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
+                detail = f"a visibility of {odd:g}, expected 0, 1 or 2"
                 self._problem("keypoints-invalid", detail, "dropped", row)
                 continue
             out[row] = points
@@ -571,9 +636,9 @@ class _Columns:
                 )
                 self.problems.append(found)
                 raise_first([found], self.strict)
-        for row in np.flatnonzero(np.isnan(xywh).all(axis=1)):
-            parts = [boxes.points_from_xy(part) for part in objects.polygon(int(row))]
-            mask = RLE.from_coco(*rles[int(row)]) if int(row) in rles else None
+        for row in np.flatnonzero(np.isnan(xywh).all(axis=1)).tolist():
+            parts = [boxes.points_from_xy(part) for part in objects.polygon(row)]
+            mask = RLE.from_coco(*rles[row]) if row in rles else None
             points = None
             if objects.keypoints is not None and not np.isnan(objects.keypoints[row]).any():
                 points = boxes.points_from_xy(objects.keypoints[row])
@@ -597,8 +662,7 @@ class _Columns:
 
 
 def _rows(ids: Sequence[Id], row_of: Mapping[Id, int]) -> NDArray[np.int64]:
-    get = row_of.get
-    return np.fromiter((get(i, -1) for i in ids), np.int64, len(ids))
+    return np.fromiter(map(row_of.get, ids, repeat(-1)), np.int64, len(ids))
 
 
 def _mask_problem(size: Sequence[int], counts: Any, images: Images, image: int) -> str:

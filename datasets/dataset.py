@@ -188,7 +188,7 @@ class Dataset:
             height=int(self.images.height[index]),
             width=int(self.images.width[index]),
             annotations=annotations,
-            annotation_ids=tuple(objects.ids[row] for row in rows),
+            annotation_ids=tuple(objects.ids[row] for row in rows.tolist()),
             classes=self.classes,
         )
 
@@ -247,7 +247,7 @@ def select_objects(objects: Objects, keep: NDArray[np.bool_]) -> Objects:
     keep_part = np.repeat(keep, part_counts)
     lengths = np.diff(objects.parts)
     return Objects(
-        ids=[objects.ids[row] for row in rows],
+        ids=[objects.ids[row] for row in rows.tolist()],
         image=objects.image[rows],
         label=objects.label[rows],
         crowd=objects.crowd[rows],

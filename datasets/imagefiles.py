@@ -69,6 +69,8 @@ def read_headers(paths: Sequence[str | Path]) -> list[Header | DataError]:
 
 def leaves_folder(file_name: str) -> bool:
     """Return whether a file name in an annotation file points out of the images folder."""
+    if ".." not in file_name and ":" not in file_name and file_name[:1] not in ("/", "\\"):
+        return False  # nearly every name: no need to take it apart
     posix, windows = PurePosixPath(file_name), PureWindowsPath(file_name)
     rooted = posix.is_absolute() or windows.is_absolute() or bool(windows.drive)
     return rooted or ".." in posix.parts or ".." in windows.parts
@@ -78,9 +80,11 @@ class Folder:
     """An images folder, listed once for each subfolder that is asked for."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root  # as it was named: paths in messages should be, too
         self._real = os.path.realpath(root)
         self._listings: dict[str, dict[str, bool]] = {}
+        self._twins: dict[str, dict[str, str]] = {}
+        self._inside: dict[str, bool] = {}
 
     def _listing(self, subfolder: str) -> dict[str, bool]:
         """Return file name -> whether it is a link, for one subfolder."""
@@ -95,33 +99,46 @@ class Folder:
 
     def path(self, file_name: str) -> str:
         """Return the path that a file name stands for, existing or not."""
-        return os.path.join(self.root, file_name)
+        return f"{self.root}{os.sep}{file_name}"
 
-    def has(self, file_name: str) -> bool:
-        """Return whether the file exists."""
-        subfolder, name = os.path.split(file_name)
-        return name in self._listing(subfolder)
+    def find(self, file_name: str) -> str | None:
+        """Return the file that a name stands for: itself, a twin, "" where there is none.
 
-    def leaves(self, file_name: str) -> bool:
-        """Return whether the name, or a link behind it, leads out of the folder."""
+        A twin is a file of the same stem with another image extension. None: the name, or a link
+        behind it, leads out of the folder.
+        """
         if leaves_folder(file_name):
-            return True
-        subfolder, name = os.path.split(file_name)
-        linked = self._listing(subfolder).get(name, False)
-        if not (linked or subfolder):
-            return False
-        target = os.path.realpath(self.path(file_name if linked else subfolder))
-        return os.path.commonpath((self._real, target)) != self._real
+            return None
+        subfolder, name = os.path.split(file_name) if os.sep in file_name else ("", file_name)
+        listing = self._listing(subfolder)
+        if (subfolder or listing.get(name)) and self._escapes(subfolder, name, listing):
+            return None
+        if name in listing:
+            return file_name
+        twin = self._twin(subfolder, name) if listing else None
+        return "" if twin is None else os.path.join(subfolder, twin)
 
-    def twin(self, file_name: str) -> str | None:
-        """Return a file of the same stem with another image extension, None where there is none."""
-        subfolder, name = os.path.split(file_name)
-        stem = os.path.splitext(name)[0]
-        for other in sorted(self._listing(subfolder)):
-            base, extension = os.path.splitext(other)
-            if base == stem and extension.lower() in EXTENSIONS:
-                return os.path.join(subfolder, other)
-        return None
+    def _escapes(self, subfolder: str, name: str, listing: dict[str, bool]) -> bool:
+        if subfolder not in self._inside:
+            self._inside[subfolder] = self._is_inside(os.path.join(self.root, subfolder))
+        if not self._inside[subfolder]:
+            return True
+        return listing.get(name, False) and not self._is_inside(
+            os.path.join(self.root, subfolder, name)
+        )
+
+    def _is_inside(self, path: str) -> bool:
+        return os.path.commonpath((self._real, os.path.realpath(path))) == self._real
+
+    def _twin(self, subfolder: str, name: str) -> str | None:
+        if subfolder not in self._twins:
+            split = (os.path.splitext(other) for other in sorted(self._listing(subfolder)))
+            self._twins[subfolder] = {
+                base: base + extension
+                for base, extension in split
+                if extension.lower() in EXTENSIONS
+            }
+        return self._twins[subfolder].get(os.path.splitext(name)[0])
 
 
 def choose_folder(candidates: Iterable[Path], file_names: Sequence[str]) -> Path | None:

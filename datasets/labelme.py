@@ -210,7 +210,7 @@ def write(dataset: Dataset, folder: Path) -> list[Problem]:
             lost += _lost(dataset, int(row), example.image_id)
             shapes += _shapes_of(dataset, int(row))
         name = Path(dataset.images.file_names[index])
-        content = {
+        content: dict[str, Any] = {
             "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": name.name,
             "imageData": None, "imageHeight": example.height, "imageWidth": example.width,
         }  # fmt: skip
@@ -236,7 +236,7 @@ def _shapes_of(dataset: Dataset, row: int) -> list[dict[str, Any]]:
             if v > 0
         ]
     group = row + 1 if len(outlines) > 1 or points else None
-    shared = {"group_id": group, "flags": {}}
+    shared: dict[str, Any] = {"group_id": group, "flags": {}}
     return [
         {"label": label, "points": outline, "shape_type": kind, **shared}
         for kind, outline in outlines

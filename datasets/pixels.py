@@ -60,8 +60,8 @@ def _decode_with_pillow(data: bytes, where: str) -> Pixels:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image = ImageOps.exif_transpose(image)
+        with Image.open(io.BytesIO(data)) as stored:
+            image = ImageOps.exif_transpose(stored)
             if image.mode.startswith(("I;16", "I", "F")):
                 return _eight_bit(np.asarray(image))
             return np.array(image.convert("RGB"))

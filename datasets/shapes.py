@@ -76,9 +76,7 @@ def write_shapes(
         height, width = image_size
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for k, shape in enumerate(shapes):
-            annotations.append(
-                _record(len(annotations) + 1, index + 1, shape, shapes[k + 1 :], image_size)
-            )
+            annotations.append(_record(len(annotations) + 1, index + 1, shape, shapes[k + 1 :]))
         if crowd:
             annotations.append(_crowd_record(len(annotations) + 1, index + 1, crowd, image_size))
         if progress:
@@ -198,7 +196,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.u
 
 
 def _record(
-    annotation_id: int, image_id: int, shape: _Shape, above: list[_Shape], size: tuple[int, int]
+    annotation_id: int, image_id: int, shape: _Shape, above: list[_Shape]
 ) -> dict[str, Any]:
     x_min, y_min, x_max, y_max = shape.xyxy
     outline = shape.outline.round(2)

@@ -83,7 +83,7 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         x_max, y_max = xywh[:, 0] + xywh[:, 2], xywh[:, 1] + xywh[:, 3]
         width = images.width[objects.image].astype(np.float64)
         height = images.height[objects.image].astype(np.float64)
-        finite = np.isfinite(xywh).all(axis=1)
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(xywh).all(axis=1))
         inverted = finite & ((xywh[:, 2] < 0) | (xywh[:, 3] < 0))
         empty = finite & ~inverted & ((xywh[:, 2] == 0) | (xywh[:, 3] == 0))
         whole = finite & ~inverted & ~empty
@@ -109,7 +109,7 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
                 images.ids[objects.image[row]],
                 objects.ids[row],
             )
-            for row in np.flatnonzero(where)
+            for row in np.flatnonzero(where).tolist()
         )
 
     def box(row: int) -> str:
@@ -187,9 +187,11 @@ def _duplicates(images: Images, objects: Objects, names: Names) -> Iterator[Prob
     n = len(objects)
     if n == 0:
         return
-    key = np.column_stack((objects.image, objects.label, objects.xywh))
-    order = np.argsort(_mixed(key), kind="stable")  # equal rows side by side, in file order
-    near = np.flatnonzero(np.diff(_mixed(key)[order]) == 0)
+    places = np.stack((objects.image, objects.label), axis=1).astype(np.float64)
+    key = np.concatenate((places, objects.xywh), axis=1)  # (N, 6)
+    mixed = _mixed(key)
+    order = np.argsort(mixed, kind="stable")  # equal rows side by side, in file order
+    near = np.flatnonzero(mixed[order[1:]] == mixed[order[:-1]])
     same = near[(key[order[near + 1]] == key[order[near]]).all(axis=1)] + 1
     for place in same:
         row, twin = int(order[place]), int(order[place - 1])
@@ -227,26 +229,16 @@ def locate_images(
     usable = np.ones(len(images.ids), bool)
     paths, present = [], []
     for row, name in enumerate(images.file_names):
-        found: str | None = name
-        if folder.leaves(name):
-            usable[row], found = False, None
-            problems.append(
-                _about(
-                    images,
-                    names,
-                    row,
-                    "path-escapes",
-                    "dropped",
-                    f"{name!r} leads out of {folder.root}",
-                )
-            )
-        elif not folder.has(name):
-            found = folder.twin(name)
-            if found is not None:
-                detail = f"{name!r} is not there, {found!r} is used"
-                problems.append(_about(images, names, row, "image-renamed", "kept", detail))
-        paths.append(folder.path(found or name) if usable[row] else "")
-        present.append(found is not None)
+        found = folder.find(name)
+        if found is None:
+            usable[row] = False
+            detail = f"{name!r} leads out of {folder.root}"
+            problems.append(_about(images, names, row, "path-escapes", "dropped", detail))
+        elif found and found != name:
+            detail = f"{name!r} is not there, {found!r} is used"
+            problems.append(_about(images, names, row, "image-renamed", "kept", detail))
+        paths.append("" if found is None else folder.path(found or name))
+        present.append(bool(found))
     missing = [row for row in range(len(paths)) if usable[row] and not present[row]]
     problems += _missing(images, names, missing, folder, len(paths))
     images = replace(images, paths=paths)

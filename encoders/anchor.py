@@ -343,11 +343,14 @@ class AnchorEncoder:
     def _crowd_masks(
         self, batch: Sequence[Annotations], boxes: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the boxes, those of masked crowds tight around the mask (COCO's are a pixel
-        short), each object's row of the integral images, and these: set pixels above and left.
+        """Return the boxes, each object's row of the integral images, and these.
+
+        Boxes of masked crowds are tight around the mask (COCO's are a pixel short); an integral
+        image counts the set pixels above and left of each corner.
         """
         boxes = boxes.copy()
-        mask_of, integrals, first = np.full(len(boxes), -1, np.int64), [], 0
+        mask_of, first = np.full(len(boxes), -1, np.int64), 0
+        integrals: list[NDArray[np.int64]] = []
         for position, one in enumerate(batch):
             for k in np.flatnonzero(one.crowd) if one.masks is not None else ():
                 mask = one.masks[k]  # type: ignore[index]

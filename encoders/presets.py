@@ -37,8 +37,8 @@ def _fizyr_shapes() -> list[list[Shape]]:
     for level in _LEVELS:
         sides = 2 ** (level + 2) * scales
         widths = [math.sqrt(side * side / ratio) for ratio in ratios for side in sides]
-        heights = [width * ratio for width, ratio in zip(widths, np.repeat(ratios, 3), strict=True)]
-        levels.append(list(zip(heights, widths, strict=True)))
+        heights = np.array(widths) * np.repeat(ratios, 3)
+        levels.append(list(zip(heights.tolist(), widths, strict=True)))
     return levels
 
 

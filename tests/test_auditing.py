@@ -169,5 +169,7 @@ def test_it_imports_neither_pictures_nor_tensorflow():
         "heavy = {'matplotlib', 'tensorflow', 'keras', 'numba', 'cv2', 'albumentations', 'rich'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

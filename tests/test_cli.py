@@ -14,7 +14,7 @@ COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert"]
 
 def run(*arguments, code=0, cwd=None):
     done = subprocess.run(
-        [sys.executable, "-m", "ytrue", *map(str, arguments)],
+        [sys.executable, "-P", "-m", "ytrue", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -41,7 +41,9 @@ def test_help_lists_every_command_and_each_has_an_example():
 
 def test_help_stays_light():
     code = "import sys\nsys.argv = ['ytrue', '--help']\nfrom ytrue.cli import main\ntry:\n    main()\nexcept SystemExit: pass\nheavy = {'numpy', 'numba', 'tensorflow', 'keras', 'matplotlib', 'rich.table'}\nprint(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stderr.strip() == "[]"
 
 

@@ -194,7 +194,7 @@ print(int((target["state"] == 1).sum()), int(target["object"].sum()), time.perf_
 
 def _encode_in_a_process(cache):
     return subprocess.Popen(
-        [sys.executable, "-c", ENCODE],
+        [sys.executable, "-P", "-c", ENCODE],
         env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
         stdout=subprocess.PIPE,
         text=True,
@@ -217,7 +217,7 @@ def test_kernels_pass_with_bounds_checked_and_without_compilation(variable, tmp_
     """A read past an array's end is silent in compiled code; here it is an IndexError."""
     here = os.path.dirname(__file__)
     chosen = "by_example or mask or padding or twin and 1 or batch or decode"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
                os.path.join(here, "test_matching.py"), "-k", chosen]  # fmt: skip
     done = subprocess.run(
         command,

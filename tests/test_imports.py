@@ -85,7 +85,7 @@ def loaded(code):
         "'encoders'} & sys.modules.keys()))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-P", "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT
     )
     return done.stdout.strip()
 

@@ -189,7 +189,9 @@ write_records(load(sys.argv[1]), sys.argv[2], encoder=preset("ytrue", (128, 128)
 
 def _writer(source, folder):
     return subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(source), str(folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", WRITE, str(source), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -207,5 +207,7 @@ def test_nothing_global_is_touched():
         "import ytrue.viz\n"
         "print('matplotlib.pyplot' in sys.modules, settings() == before, 'tensorflow' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["False", "True", "False"]

@@ -95,7 +95,7 @@ def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
 
 def _best_iou(axes: Axes, audit: Audit) -> None:
     best = audit.rows.best_iou[audit.matchable]
-    axes.hist(best, bins=np.linspace(0, 1, 41), color=style.BARS)
+    axes.hist(best, bins=np.linspace(0, 1, 41).tolist(), color=style.BARS)
     for name in ("negative_iou", "positive_iou"):
         if name in audit.encoder:
             axes.axvline(audit.encoder[name], color=style.LOST, lw=1, ls="--")
@@ -106,7 +106,9 @@ def _sizes(axes: Axes, audit: Audit) -> None:
     size = audit.size[audit.matchable & (audit.size > 0)]
     if size.size:
         axes.hist(
-            size, bins=np.geomspace(max(size.min(), 1), max(size.max(), 2), 41), color=style.BARS
+            size,
+            bins=np.geomspace(max(size.min(), 1), max(size.max(), 2), 41).tolist(),
+            color=style.BARS,
         )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -99,7 +99,7 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "–" if value != value else f"{value:.3g}"
+        return "-" if value != value else f"{value:.3g}"
     return escape(f"{value:,}" if isinstance(value, int) else str(value))
 
 

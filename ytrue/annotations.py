@@ -151,7 +151,7 @@ def _set(value: object, name: str, content: object) -> None:
 
 
 def _row(name: str, values: ArrayLike, dtype: type, n: int) -> NDArray[Any]:
-    array = np.ascontiguousarray(values, dtype)
+    array: NDArray[Any] = np.ascontiguousarray(values, dtype)
     if array.shape != (n,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({n},): one for each box")
     return array

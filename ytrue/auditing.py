@@ -103,7 +103,7 @@ class Audit:
     @cached_property
     def matchable(self) -> NDArray[np.bool_]:
         """(M,) the objects that are no crowd."""
-        return self.rows.outcome != OUTCOMES.index("crowd")
+        return np.asarray(self.rows.outcome != OUTCOMES.index("crowd"))
 
     @cached_property
     def lost(self) -> NDArray[np.bool_]:
@@ -129,14 +129,16 @@ class Audit:
     def size(self) -> NDArray[np.float64]:
         """(M,) square root of each box's area, pixels of the network input; 0 without area."""
         sides = np.maximum(np.stack((self.rows.height, self.rows.width)).astype(np.float64), 0)
-        return np.sqrt(np.nan_to_num(sides[0] * sides[1]))
+        return np.asarray(np.sqrt(np.nan_to_num(sides[0] * sides[1])))
 
     @cached_property
     def ratio(self) -> NDArray[np.float64]:
         """(M,) width / height, nan without area."""
         height, width = self.rows.height.astype(np.float64), self.rows.width.astype(np.float64)
         good = (height > 0) & (width > 0)
-        return np.divide(width, height, out=np.full(len(height), np.nan), where=good)
+        ratio = np.full(len(height), np.nan)
+        ratio[good] = width[good] / height[good]
+        return ratio
 
     def outcomes(self) -> dict[str, int]:
         """Return outcome -> number of objects."""

@@ -61,7 +61,8 @@ points_to_xy = points_from_xy
 
 def area(boxes: Array) -> Array:
     """Return height times width; negative where a box is inverted along one axis."""
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    sides: Array = boxes[..., 2:] - boxes[..., :2]
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def has_area(boxes: Array) -> NDArray[np.bool_]:
@@ -73,18 +74,18 @@ def has_area(boxes: Array) -> NDArray[np.bool_]:
 def clip(boxes: Array, height: float, width: float) -> Array:
     """Return the part of each box inside `(0, 0, height, width)`."""
     limit = np.asarray((height, width, height, width), boxes.dtype)
-    return np.clip(boxes, np.zeros(4, boxes.dtype), limit)
+    return np.asarray(np.clip(boxes, np.zeros(4, boxes.dtype), limit))
 
 
 def intersection(a: Array, b: Array) -> Array:
     """Return the area that boxes a (..., 4) and b (..., 4) share, elementwise."""
     height = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     width = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
-    return np.maximum(height, 0) * np.maximum(width, 0)
+    return np.asarray(np.maximum(height, 0) * np.maximum(width, 0))
 
 
 def iou(a: Array, b: Array) -> Array:
     """Return intersection over union, elementwise; 0 where they do not intersect."""
     shared = intersection(a, b)
     union = area(a) + area(b) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0))

@@ -40,7 +40,9 @@ class Placement:
     @property
     def content(self) -> tuple[float, float, float, float] | None:
         """The image's part of the frame, or None where there is no padding."""
-        return None if self.size == self.frame else (0.0, 0.0, *map(float, self.size))
+        if self.size == self.frame:
+            return None
+        return 0.0, 0.0, float(self.size[0]), float(self.size[1])
 
     def apply(self, annotations: Annotations) -> Annotations:
         """Return the annotations in the frame's pixels, with `content` set."""
@@ -51,8 +53,12 @@ class Placement:
         return annotations.replace(
             boxes=annotations.boxes * np.tile(yx, 2),
             keypoints=keypoints,
-            polygons=_each(annotations.polygons, lambda outline: _scale(outline, yx)),
-            masks=_each(annotations.masks, self._mask),
+            polygons=None
+            if annotations.polygons is None
+            else [_scale(outline, yx) for outline in annotations.polygons],
+            masks=None
+            if annotations.masks is None
+            else [self._mask(mask) for mask in annotations.masks],
             content=self.content,
         )
 
@@ -69,7 +75,7 @@ class Placement:
     def undo(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (..., 4) boxes of the frame in the source's pixels."""
         scale = np.array((self.scale_y, self.scale_x) * 2)
-        return (boxes / scale).astype(np.float32)
+        return np.asarray(boxes / scale, np.float32)
 
 
 def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> Placement:
@@ -92,10 +98,6 @@ def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> 
     scale = min(frame[0] / source[0], frame[1] / source[1])
     height, width = (min(frame[axis], max(1, int(source[axis] * scale + 0.5))) for axis in (0, 1))
     return Placement(source, frame, (height, width))
-
-
-def _each(values, change):  # type: ignore[no-untyped-def]
-    return None if values is None else tuple(change(value) for value in values)
 
 
 def _scale(outline: Polygon, yx: NDArray[np.float64]) -> Polygon:

@@ -20,10 +20,10 @@ def suppress(boxes, labels, threshold, kept):  # type: ignore[no-untyped-def]
         survives = True
         for i in range(n):
             rival = kept[i]
-            if labels[rival] == labels[k]:
-                if iou(boxes, k, boxes, rival, np.float32(0)) > threshold:
-                    survives = False
-                    break
+            same = labels[rival] == labels[k]
+            if same and iou(boxes, k, boxes, rival, np.float32(0)) > threshold:
+                survives = False
+                break
         if survives:
             kept[n] = k
             n += 1

@@ -133,7 +133,10 @@ def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
 
 @kernel
 def cells(centre, reach, inverse, offset, count):  # type: ignore[no-untyped-def]
-    """Return the first cell and the end of those centred within `reach` of `centre`; inverse = 1 / stride."""
+    """Return the first cell and the end of those centred within `reach` of `centre`.
+
+    inverse: 1 / stride.
+    """
     first = np.ceil((centre - reach) * inverse - offset - CELL_MARGIN)
     last = np.floor((centre + reach) * inverse - offset + CELL_MARGIN)
     # Cut to the grid before the conversion: a box may lie further out than an int64 reaches.
