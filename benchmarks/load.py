@@ -29,7 +29,7 @@ print(json.dumps([time.perf_counter() - start, peak, count]))
 
 
 def write(path: Path, annotations: int) -> None:
-    """Write boxes with a polygon of 8 to 20 points each, as COCO has them, 8 to an image."""
+    """Write boxes with a polygon of 5 to 12 points each, as COCO has them, 8 to an image."""
     rng = np.random.default_rng(0)
     images = max(1, annotations // 8)
     with path.open("w") as file:
@@ -39,7 +39,7 @@ def write(path: Path, annotations: int) -> None:
             file.write((", " if i else "") + json.dumps(record))
         file.write('], "annotations": [')
         for k in range(annotations):
-            count = int(rng.integers(8, 21))
+            count = int(rng.integers(5, 13))
             x, y = rng.uniform(0, 500), rng.uniform(0, 350)
             w, h = rng.uniform(5, 139), rng.uniform(5, 129)
             points = (rng.random((count, 2)) * (w, h) + (x, y)).round(2)

@@ -29,7 +29,7 @@ from ytrue.datasets.vetting import Names
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
 
-BLOCK: Final = 8 * 2**20
+BLOCK: Final = 2**20
 _START: Final = re.compile(rb'"annotations"\s*:\s*\[')
 _BETWEEN: Final = re.compile(rb"\}\s*,\s*(?=\{)")
 _END: Final = re.compile(rb"\}\s*\]")
@@ -56,20 +56,7 @@ class _Annotation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     num_keypoints: int | None = None
 
 
-class _TextAnnotation(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    id: int | str
-    image_id: int | str
-    category_id: int | str
-    bbox: list[float]
-    area: float | None = None
-    iscrowd: int | None = 0
-    segmentation: msgspec.Raw = msgspec.Raw()
-    keypoints: list[float] | None = None
-    num_keypoints: int | None = None
-
-
 _ANNOTATIONS: Final = msgspec.json.Decoder(list[_Annotation])
-_TEXT_ANNOTATIONS: Final = msgspec.json.Decoder(list[_TextAnnotation])
 _RLES: Final = msgspec.json.Decoder(_RLE)
 LARGE: Final = 64 * 2**20
 """Files above so many bytes are worth loading compiled code for."""
@@ -266,9 +253,9 @@ class _Columns:
     strict: bool
     large: bool
     problems: list[Problem] = field(default_factory=list)
-    ids: list[Id] = field(default_factory=list)
-    image_ids: list[Id] = field(default_factory=list)
-    category_ids: list[Id] = field(default_factory=list)
+    ids: _Ids = field(default_factory=lambda: array("q"))
+    image_ids: _Ids = field(default_factory=lambda: array("q"))
+    category_ids: _Ids = field(default_factory=lambda: array("q"))
     xywh: array[float] = field(default_factory=lambda: array("d"))
     area: array[float] = field(default_factory=lambda: array("d"))
     crowd: array[int] = field(default_factory=lambda: array("b"))
@@ -281,10 +268,8 @@ class _Columns:
 
     def take(self, block: bytes) -> bool:
         """Append a JSON list of annotations; return False where it is not one."""
-        if self.large:
-            taken = self._take_text(block)
-            if taken is not None:
-                return taken
+        if self.large and self._take_text(block):
+            return True
         try:
             annotations = _ANNOTATIONS.decode(block)
         except msgspec.ValidationError:
@@ -308,16 +293,16 @@ class _Columns:
             add_first(len(self.parts) - 1)
         return True
 
-    def _take_plain(self, annotations: Sequence[_Annotation] | Sequence[_TextAnnotation]) -> None:
+    def _take_plain(self, annotations: Sequence[_Annotation]) -> None:
         """Append everything but the segmentation."""
         nan, first = float("nan"), len(self.ids)
-        self.ids.extend([a.id for a in annotations])
-        self.image_ids.extend([a.image_id for a in annotations])
-        self.category_ids.extend([a.category_id for a in annotations])
+        self.ids = _with_ids(self.ids, [a.id for a in annotations])
+        self.image_ids = _with_ids(self.image_ids, [a.image_id for a in annotations])
+        self.category_ids = _with_ids(self.category_ids, [a.category_id for a in annotations])
         self.area.extend([nan if a.area is None else a.area for a in annotations])
         self.crowd.extend([1 if a.iscrowd else 0 for a in annotations])
         found = [a.bbox for a in annotations]
-        if any([len(box) != 4 for box in found]):
+        if any(len(box) != 4 for box in found):
             found = [
                 box if len(box) == 4 else self._no_box(row, box)
                 for row, box in enumerate(found, first)
@@ -327,36 +312,32 @@ class _Columns:
             if a.keypoints:
                 self.keypoints[row] = a.keypoints
 
-    def _take_text(self, block: bytes) -> bool | None:
-        """Append a list of annotations, polygons from their text; None: to be read with care."""
-        from ytrue.datasets import polygontext
+    def _take_text(self, block: bytes) -> bool:
+        """Append a list of plain annotations without making objects of them; False: not plain."""
+        from ytrue.datasets import cocotext
 
-        try:
-            annotations = _TEXT_ANNOTATIONS.decode(block)
-        except msgspec.ValidationError:
-            return None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        parsed = cocotext.parse(block)
+        if parsed is None:
             return False
-        texts = [bytes(a.segmentation) for a in annotations]
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        starts = np.concatenate(([0], np.cumsum(lengths)))
-        text = np.frombuffer(b"".join(texts), np.uint8)
-        # A number takes a digit and a comma at least, a part two brackets more.
-        points, parts = np.empty(text.size // 2 + 1), np.empty(text.size // 2 + 1, np.int64)
-        counts, kinds = np.empty(len(texts), np.int64), np.empty(len(texts), np.int8)
-        n, q = polygontext.parse_polygons(
-            text, starts, polygontext.powers(), points, parts, counts, kinds
-        )
-        if (kinds == polygontext.ODD).any():
-            return None
-        first, before = len(self.ids), self.parts[-1]
-        self._take_plain(annotations)
-        self.points.frombytes(points[:n].tobytes())
-        self.parts.frombytes((before + np.cumsum(parts[:q]) // 2).tobytes())
-        self.first_part.frombytes((self.first_part[-1] + np.cumsum(counts)).tobytes())
-        for k in np.flatnonzero(kinds == polygontext.OTHER).tolist():
-            coded = _RLES.decode(texts[k])
-            self.rles[first + k] = (coded.size, coded.counts)
+        masks = {}
+        for k in np.flatnonzero(parsed.masks[:, 1]).tolist():
+            try:
+                coded = _RLES.decode(block[slice(*parsed.masks[k].tolist())])
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return False
+            masks[len(self.ids) + k] = (coded.size, coded.counts)
+        self.rles.update(masks)
+        self.ids = _with_ids(self.ids, parsed.ids[:, cocotext.ID])
+        self.image_ids = _with_ids(self.image_ids, parsed.ids[:, cocotext.IMAGE])
+        self.category_ids = _with_ids(self.category_ids, parsed.ids[:, cocotext.CATEGORY])
+        self.xywh.frombytes(parsed.xywh.tobytes())
+        self.area.frombytes(parsed.area.tobytes())
+        self.crowd.frombytes(parsed.crowd.tobytes())
+        self.points.frombytes(parsed.points.tobytes())
+        ends = self.parts[-1] + np.cumsum(parsed.part_lengths) // 2
+        self.parts.frombytes(ends.tobytes())
+        firsts = self.first_part[-1] + np.cumsum(parsed.part_counts)
+        self.first_part.frombytes(firsts.tobytes())
         return True
 
     def _problem(self, kind: str, detail: str, action: Action, row: int) -> None:
@@ -413,9 +394,9 @@ class _Columns:
             self.problems.append(found)
             raise_first([found], self.strict)
             return
-        self.ids.append(ids[0])
-        self.image_ids.append(ids[1])
-        self.category_ids.append(ids[2])
+        self.ids = _with_ids(self.ids, ids[:1])
+        self.image_ids = _with_ids(self.image_ids, ids[1:2])
+        self.category_ids = _with_ids(self.category_ids, ids[2:])
         self.area.append(_as_number(fields.get("area")))
         self.crowd.append(1 if fields.get("iscrowd") in (1, True, 1.0, "1") else 0)
         box = fields.get("bbox") or []
@@ -590,7 +571,11 @@ class _Columns:
             )
 
     def _report_duplicate_ids(self, image: NDArray[np.int64]) -> None:
-        if len(set(self.ids)) == len(self.ids):
+        if isinstance(self.ids, array):
+            ordered = np.sort(numbers(self.ids, "i8"))
+            if not (ordered[1:] == ordered[:-1]).any():
+                return
+        elif len(set(self.ids)) == len(self.ids):
             return
         seen: set[Id] = set()
         for row, annotation_id in enumerate(self.ids):
@@ -661,8 +646,47 @@ class _Columns:
         return replace(objects, xywh=xywh, rles=rles)
 
 
+_Ids = list[Id] | array  # type: ignore[type-arg]
+"""An array of integers, which a million ids need; a list once there is a string among them."""
+
+
+def _with_ids(ids: _Ids, more: Sequence[Id] | NDArray[np.int64]) -> _Ids:
+    """Return the ids with more of them behind."""
+    if isinstance(ids, array):
+        if isinstance(more, np.ndarray):
+            ids.frombytes(more.tobytes())
+            return ids
+        try:
+            ids.extend(array("q", more))
+        except (TypeError, OverflowError):
+            ids = [*ids, *more]
+        return ids
+    ids.extend(more.tolist() if isinstance(more, np.ndarray) else more)
+    return ids
+
+
 def _rows(ids: Sequence[Id], row_of: Mapping[Id, int]) -> NDArray[np.int64]:
+    """Return the row of each id, -1 where it is unknown."""
+    if row_of and len(ids) > 1000 and not any(isinstance(i, str) for i in (*row_of, ids[0])):
+        known = np.fromiter(row_of, np.int64, len(row_of))
+        low, high = int(known.min()), int(known.max())
+        if high - low < 8 * len(ids):
+            return _rows_by_table(ids, row_of, low, high)
     return np.fromiter(map(row_of.get, ids, repeat(-1)), np.int64, len(ids))
+
+
+def _rows_by_table(
+    ids: Sequence[Id], row_of: Mapping[Id, int], low: int, high: int
+) -> NDArray[np.int64]:
+    """Look a million ids up in an array: a dictionary costs five times as much."""
+    try:
+        wanted = numbers(ids, "i8") if isinstance(ids, array) else np.array(ids, np.int64)
+    except (ValueError, OverflowError):  # a string among them, or an integer of any length
+        return np.fromiter(map(row_of.get, ids, repeat(-1)), np.int64, len(ids))
+    table = np.full(high - low + 2, -1, np.int64)  # the last stands for what is unknown
+    for known, row in row_of.items():
+        table[int(known) - low] = row
+    return table[np.where((wanted >= low) & (wanted <= high), wanted - low, -1)]
 
 
 def _mask_problem(size: Sequence[int], counts: Any, images: Images, image: int) -> str:

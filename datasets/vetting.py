@@ -5,9 +5,9 @@ Columns in, columns and `Problem`s out; a Python loop only over what has a probl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,6 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "annotation-invalid": "A field is missing or of the wrong kind; dropped.",
     "image-invalid": "An image record lacks what is needed; dropped.",
     "polygon-invalid": "A polygon of fewer than 3 points, or of a foreign form; the part is dropped.",
-    "polygon-not-finite": "A polygon with a coordinate that is not finite; the part is dropped.",
     "mask-invalid": "The mask cannot be decoded, or is not of the image's size; the mask is dropped.",
     "keypoints-invalid": "Keypoints of a foreign length or visibility; dropped from the object.",
     "shape-unsupported": "A kind of shape that this library does not read; dropped.",
@@ -52,7 +51,6 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
     "path-escapes": "The file name leads out of the images folder; refused, dropped with its objects.",
-    "one-based": "Pixel corners count from 1 here; one was taken off x_min and y_min.",
     "class-unnamed": "Classes are not named anywhere; named by their numbers.",
     "field-lost": "The target format cannot hold this; not written.",
 }
@@ -60,6 +58,9 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
 TOLERANCE_PIXELS: Final = 2.0
 TOLERANCE_SHARE: Final = 0.01
 """A box may overhang by the larger of 2 pixels and 1 % of the image's side, and is clipped."""
+
+SAMPLE: Final = 100_000
+"""Whether boxes are of another form altogether is told from about so many of them."""
 
 HEADERS_READ_UP_TO: Final = 20_000
 """Above so many images their headers are not read at loading."""
@@ -78,6 +79,7 @@ class Names:
 
 def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects, list[Problem]]:
     """Return the objects that can be used, boxes clipped within tolerance, and all problems."""
+    duplicates = list(_duplicates(images, objects, names))
     xywh = objects.xywh
     with np.errstate(invalid="ignore"):
         x_max, y_max = xywh[:, 0] + xywh[:, 2], xywh[:, 1] + xywh[:, 3]
@@ -90,7 +92,9 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         outside = whole & (
             (x_max <= 0) | (y_max <= 0) | (xywh[:, 0] >= width) | (xywh[:, 1] >= height)
         )
-        over = np.maximum.reduce([-xywh[:, 0], -xywh[:, 1], x_max - width, y_max - height])
+        over = np.maximum(
+            np.maximum(-xywh[:, 0], -xywh[:, 1]), np.maximum(x_max - width, y_max - height)
+        )
     # What writers of six decimals round is no finding.
     hanging = whole & ~outside & (over > 5e-3)
     tolerance = np.maximum(TOLERANCE_PIXELS, TOLERANCE_SHARE * np.maximum(width, height))
@@ -142,7 +146,7 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         )
         xywh[clipped] = np.concatenate((low, high - low), axis=1)
         objects = replace(objects, xywh=xywh)
-    problems += _duplicates(images, objects, names)
+    problems += duplicates
     return select_objects(objects, whole & ~outside), problems
 
 
@@ -154,10 +158,12 @@ def _suspect_form(
     names: Names,
 ) -> Iterator[Problem]:
     """Yield one finding for the dataset where its boxes look like another form altogether."""
-    n = int(whole.sum())
+    rows = np.flatnonzero(whole)
+    rows = rows[:: max(1, len(rows) // SAMPLE)]
+    n = len(rows)
     if n < 4:
         return
-    box, w, h = xywh[whole], width[whole], height[whole]
+    box, w, h = xywh[rows], width[rows], height[rows]
     if (box <= 1.0).all(axis=1).mean() > 0.9 and np.median(w) > 4:
         yield Problem(
             "boxes-look-normalised",
@@ -187,12 +193,12 @@ def _duplicates(images: Images, objects: Objects, names: Names) -> Iterator[Prob
     n = len(objects)
     if n == 0:
         return
-    places = np.stack((objects.image, objects.label), axis=1).astype(np.float64)
-    key = np.concatenate((places, objects.xywh), axis=1)  # (N, 6)
-    mixed = _mixed(key)
+    columns = (objects.image, objects.label, *objects.xywh.T)
+    mixed = _mixed(columns)
     order = np.argsort(mixed, kind="stable")  # equal rows side by side, in file order
     near = np.flatnonzero(mixed[order[1:]] == mixed[order[:-1]])
-    same = near[(key[order[near + 1]] == key[order[near]]).all(axis=1)] + 1
+    pairs = (order[near + 1], order[near])
+    same = near[np.all([c[pairs[0]] == c[pairs[1]] for c in columns], axis=0)] + 1
     for place in same:
         row, twin = int(order[place]), int(order[place - 1])
         yield Problem(
@@ -205,12 +211,12 @@ def _duplicates(images: Images, objects: Objects, names: Names) -> Iterator[Prob
         )
 
 
-def _mixed(key: NDArray[np.float64]) -> NDArray[np.uint64]:
+def _mixed(columns: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
     """Return one number for each row, equal for equal rows."""
-    mixed = np.zeros(len(key), np.uint64)
+    mixed = np.zeros(len(columns[0]), np.uint64)
     with np.errstate(over="ignore"):
-        for column in key.T:
-            bits = np.ascontiguousarray(column + 0.0).view(np.uint64)
+        for column in columns:
+            bits = (column + 0.0).view(np.uint64)
             mixed = (mixed ^ bits) * np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
     return mixed

@@ -309,6 +309,99 @@ def test_real_files_come_back_with_nothing_lost(name, shared_data, tmp_path):
     assert [e.annotations for e in again] == [e.annotations for e in dataset]
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_the_compiled_parser_equals_the_json_decoder(data):
+    """Or leaves the text to it: what it accepts, it reads to the last bit, and it accepts only JSON."""
+    from ytrue.datasets import cocotext
+
+    number = st.one_of(
+        st.integers(-1000, 1000), st.floats(-1e6, 1e6), st.floats(-1000, 1000).map(lambda v: round(v, 2)),
+        st.floats(allow_nan=False, allow_infinity=False),
+    )  # fmt: skip
+    part = st.lists(number, min_size=0, max_size=12)
+    record = st.fixed_dictionaries(
+        {
+            "id": st.one_of(st.integers(0, 2**60), st.integers(0, 99), st.text(max_size=2)),
+            "image_id": st.integers(0, 99), "category_id": st.integers(-5, 99),
+            "bbox": st.lists(number, min_size=3, max_size=5),
+        },
+        optional={
+            "area": st.one_of(number, st.none()), "iscrowd": st.integers(0, 1),
+            "segmentation": st.one_of(
+                st.lists(part, max_size=3), st.none(),
+                st.fixed_dictionaries({"size": st.just([2, 3]), "counts": st.one_of(st.text(max_size=4), st.just([6]))}),
+            ),
+            "num_keypoints": st.integers(0, 9), "attributes": st.just({"a": [{}]}),
+        },
+    )  # fmt: skip
+    plain = st.fixed_dictionaries(
+        {
+            "segmentation": st.lists(st.lists(st.integers(0, 9999).map(lambda v: v / 100), min_size=6, max_size=6), max_size=2),
+            "id": st.integers(0, 99), "image_id": st.integers(0, 99), "category_id": st.integers(0, 9),
+            "bbox": st.lists(st.floats(0, 999).map(lambda v: round(v, 2)), min_size=4, max_size=4),
+        },
+    )  # fmt: skip
+    records = data.draw(st.lists(st.one_of(plain, plain, plain, record), min_size=1, max_size=4))
+    text = json.dumps(records, indent=data.draw(st.sampled_from([None, 1])))
+    mutation = data.draw(st.sampled_from(["none", "none", "cut", "swap", "zero"]))
+    place = data.draw(st.integers(0, len(text) - 1))
+    if mutation == "cut":
+        text = text[:place] + text[place + 1 :]
+    elif mutation == "swap":
+        text = text[:place] + data.draw(st.sampled_from(',:[]{}".-0 ')) + text[place + 1 :]
+    elif mutation == "zero":
+        text = text.replace(" 1", " 01", 1)
+    parsed = cocotext.parse(text.encode())
+    if parsed is None:
+        if mutation == "none" and all(
+            r.keys() == {"segmentation", "id", "image_id", "category_id", "bbox"} for r in records
+        ):
+            assert any(len(str(v)) > 14 for r in records for v in r["bbox"]) or any(
+                not isinstance(r["segmentation"], list)
+                or any(len(p) < 6 or len(p) % 2 for p in r["segmentation"])
+                or any(len(str(v)) > 14 for p in r["segmentation"] for v in p)
+                or not isinstance(r["id"], int)
+                or len(r["bbox"]) != 4
+                or r["id"] >= 2**53
+                for r in records
+            )
+        return
+    for k in np.flatnonzero(parsed.masks[:, 1]):
+        try:
+            json.loads(text.encode()[slice(*parsed.masks[k])])
+        except json.JSONDecodeError:
+            return  # the caller decodes masks, and refuses the block with them
+    expected = json.loads(text)
+    assert len(parsed.ids) == len(expected)
+    points = [
+        v
+        for r in expected
+        if isinstance(r.get("segmentation"), list)
+        for p in r["segmentation"]
+        for v in p
+    ]
+    np.testing.assert_array_equal(parsed.points, np.array(points, np.float64))
+    for k, r in enumerate(expected):
+        assert parsed.ids[k].tolist() == [r["id"], r["image_id"], r["category_id"]]
+        assert parsed.xywh[k].tolist() == r["bbox"]
+        assert parsed.crowd[k] == (1 if r.get("iscrowd") else 0)
+        assert parsed.area[k] == r["area"] if "area" in r else np.isnan(parsed.area[k])
+
+
+@pytest.mark.parametrize("name", REAL[:5])
+def test_large_files_read_as_small_ones(name, shared_data, monkeypatch):
+    small = load(shared_data / name)
+    monkeypatch.setattr(module, "LARGE", 0)
+    large = load(shared_data / name)
+    assert [example.annotations for example in large] == [example.annotations for example in small]
+    assert large.objects.rles.keys() == small.objects.rles.keys()
+    for column in ("xywh", "area", "points", "parts", "first_part", "image", "label"):
+        np.testing.assert_array_equal(
+            getattr(large.objects, column), getattr(small.objects, column)
+        )
+
+
 def test_results_files_are_told_apart(shared_data):
     for file in (shared_data / "cocoapi_results").glob("*.json"):
         with pytest.raises(DataError, match="a list of detection results, not a COCO dataset"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from rich.console import Console
 
 import ytrue
@@ -122,6 +123,27 @@ def test_pictures_of_large_images_stay_readable_in_size(dataset, tmp_path):
 def test_a_missing_image_is_drawn_on_grey(dataset):
     example = dataset[dataset.index_of("not_there.jpg")]
     assert viz.png_bytes(viz.show_assignment(example, explained(example)))
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$", "5$ to 9$"])
+def test_names_are_never_read_as_formulas(dataset, name):
+    hostile = replace(dataset, classes=(name,) * 4)
+    example = replace(hostile[0], image_id=name)
+    sheet = replace(hostile.subset([0]), images=replace(hostile.subset([0]).images, ids=(name,)))
+    assignment = explained(example)
+    drawn = [
+        viz.show_assignment(example, assignment),
+        viz.show_assignment(example, assignment, object=0),
+        viz.show_assignment(example, assignment, levels=True, title=name),
+        viz.show_example(example),
+        viz.show_dataset(sheet),
+        viz.show_audit(ytrue.audit(hostile, ENCODER)),
+    ]
+    for figure in drawn:
+        assert viz.png_bytes(figure)
+        written = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+        assert written
+        assert not any(text.get_parse_math() for text in written)
 
 
 def test_pixels_of_another_size_are_refused():

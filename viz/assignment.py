@@ -163,7 +163,10 @@ def _axes(
 
 def _say(figure: Figure, text: str, size: float) -> None:
     height = figure.get_figheight() * style.DPI
-    figure.text(0.008, 1 - 15 / height, text, fontsize=size, va="center", ha="left")
+    # Names may hold "$", which matplotlib would take for a formula.
+    figure.text(
+        0.008, 1 - 15 / height, text, fontsize=size, va="center", ha="left", parse_math=False
+    )
 
 
 def _rectangle(box: NDArray[Any], colour: str, line: float, **more: Any) -> Rectangle:
@@ -353,7 +356,7 @@ def _write(axes: Axes, texts: list[tuple[NDArray[Any], str, str, float]], pixel:
         taken.append(free)
         axes.text(
             free[0] + 3 * pixel, (free[1] + free[3]) / 2, text, fontsize=7.6, color=colour,
-            va="center", ha="left", clip_on=True,
+            va="center", ha="left", clip_on=True, parse_math=False,
             bbox={"facecolor": style.TEXT_BACK, "edgecolor": "none", "pad": 1.4},
         )  # fmt: skip
     return hidden

@@ -58,7 +58,8 @@ def _tile(axes: Axes, dataset: Dataset, index: int) -> None:
     axes.set_xlim(0, _TILE[1])
     axes.set_ylim(_TILE[0], 0)
     axes.set_axis_off()
-    axes.set_title(f"{str(example.image_id)[:28]}: {len(placed)} objects", fontsize=8, pad=2)
+    said = f"{str(example.image_id)[:28]}: {len(placed)} objects"
+    axes.set_title(said, fontsize=8, pad=2, parse_math=False)
 
 
 def show_audit(audit: Audit) -> Figure:
