@@ -1,9 +1,9 @@
 """Boxes on anchors: DESIGN's rules 1 to 6 for every image of a batch, windows instead of a matrix.
 
 While an image is matched, its own target arrays hold the intermediate results, so that nothing is
-allocated per anchor: `object` holds the object that overlaps an anchor most (as `-2 - index`
-where only enough to ignore), `label` the object it is reserved for. `_finish` turns both into
-targets; the large arrays are filled only then, so that matching stays in the processor's cache.
+allocated per anchor: `state` and `object` hold what rules 1 and 2 say, `label` the object an anchor
+is reserved for. `_finish` turns them into targets; the largest array is filled only then, so that
+matching stays in the processor's cache.
 """
 
 from __future__ import annotations
@@ -103,11 +103,12 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
         state, label = targets.state[image], targets.label[image]
         box, owner = targets.box[image], targets.object[image]
         begin, stop = objects.starts[image], objects.starts[image + 1]
+        state[:] = 0
         label[:] = -1
         owner[:] = -1
         bad = max(bad, _classify(begin, stop, rules, objects, record))
         n = _overlap(
-            begin, stop, lattice, rules, objects.boxes, record, owner, highest,
+            begin, stop, lattice, rules, objects.boxes, record, state, owner, highest,
             found, overlaps, claimed,
         )  # fmt: skip
         if rules.force == FORCE_GREEDY:
@@ -116,7 +117,6 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
             )
         elif rules.force == FORCE_ARGMAX:
             _reserve_argmax(begin, stop, rules, record, label)
-        state[:] = 0
         box[:] = 0
         _finish(
             begin, stop, anchors, rules, objects.boxes, objects.labels, record, state, label, box,
@@ -166,11 +166,11 @@ def _kind(k, rules, objects):  # type: ignore[no-untyped-def]
 
 @kernel
 def _overlap(  # type: ignore[no-untyped-def]
-    begin, stop, lattice, rules, boxes, record, owner, highest, found, overlaps, claimed
+    begin, stop, lattice, rules, boxes, record, state, owner, highest, found, overlaps, claimed
 ):
     """Rules 1 and 2: each anchor's object of highest IoU; each object's best anchor on the way.
 
-    Returns how many anchors were claimed; these stand in `claimed`. `highest` (A,) T holds the
+    Returns how many anchors are positive; these stand in `claimed`. `highest` (A,) T holds the
     owner's IoU and is read only where there is an owner.
     """
     negative_iou, positive_iou = np.float64(rules.negative_iou), rules.positive_iou
@@ -179,22 +179,30 @@ def _overlap(  # type: ignore[no-untyped-def]
         if record.kind[k] != MATCHED or not has_extent(boxes, k):
             continue
         count = find_by_iou(boxes, k, lattice, negative_iou, rules.epsilon, found, overlaps)
-        mine, ignored = np.int32(k - begin), np.int32(-2 - (k - begin))
-        for i in range(count):
-            # Choices instead of branches: which way they go is close to random.
-            anchor, overlap = found[i], overlaps[i]
-            current, held = owner[anchor], highest[anchor]
-            better = (current == -1) | (overlap > held)
-            claim = mine if overlap >= positive_iou else ignored
-            claimed[n] = anchor
-            n += current == -1
-            highest[anchor] = overlap if better else held
-            owner[anchor] = claim if better else current
         if count == 0:
             count = _search(boxes, k, lattice, rules.epsilon, found, overlaps)
         best = _highest(found, overlaps, count)
         if best >= 0:
             record.best_anchor[k], record.best_iou[k] = found[best], overlaps[best]
+        if best < 0 or overlaps[best] < rules.negative_iou:
+            continue
+        # Choices instead of branches: which way they go is close to random.
+        enough = 0
+        for i in range(count):
+            anchor, overlap = found[i], overlaps[i]
+            positive = (overlap >= positive_iou) | (state[anchor] == POSITIVE)
+            state[anchor] = POSITIVE if positive else IGNORE
+            found[enough], overlaps[enough] = anchor, overlap
+            enough += overlap >= positive_iou
+        mine = np.int32(k - begin)
+        for i in range(enough):
+            anchor, overlap = found[i], overlaps[i]
+            current, held = owner[anchor], highest[anchor]
+            better = (current < 0) | (overlap > held)
+            claimed[n] = anchor
+            n += current < 0
+            highest[anchor] = overlap if better else held
+            owner[anchor] = mine if better else current
     return n
 
 
@@ -310,15 +318,8 @@ def _finish(  # type: ignore[no-untyped-def]
     begin, stop, anchors, rules, boxes, labels, record, state, label, box, owner, claimed, count
 ):
     """Turn best overlaps and reservations into targets; overwrites `claimed`."""
-    n = 0
-    for anchor in claimed[:count]:
-        current = owner[anchor]
-        claimed[n] = anchor
-        n += current >= 0
-        state[anchor] = POSITIVE if current >= 0 else IGNORE
-        owner[anchor] = max(current, np.int32(-1))
     merits = 0
-    for anchor in claimed[:n]:
+    for anchor in claimed[:count]:
         k = begin + owner[anchor]
         if label[anchor] < 0:
             claimed[merits] = anchor
@@ -332,7 +333,7 @@ def _finish(  # type: ignore[no-untyped-def]
         if anchor < 0:
             continue
         record.positives[k] += 1
-        record.forced[k] = 0 if owner[anchor] == k - begin and state[anchor] == POSITIVE else 1
+        record.forced[k] = 0 if owner[anchor] == k - begin else 1
         state[anchor] = POSITIVE
         owner[anchor] = k - begin
         label[anchor] = labels[k]
