@@ -28,13 +28,15 @@ def convert(
         What the format cannot hold, one `Problem` of kind "field-lost" for each loss.
 
     Raises:
-        DataError: an unknown format, or images of equal names that would overwrite each other.
+        DataError: an unknown format, images of equal names that would overwrite each other, or
+            a folder in which the dataset itself, in that format, would be overwritten.
     """
     if to not in WRITABLE:
         raise DataError(
             f"format {to!r} cannot be written", do=f"expected one of {', '.join(WRITABLE)}"
         )
     target = Path(out)
+    _check_place(dataset, to, target)
     if to != "coco" or copy_images:
         _check_names(dataset, full=to == "coco")
     lost: list[Problem] = format_module(to).write(dataset, target)
@@ -42,6 +44,16 @@ def convert(
         folder = target.parent if target.suffix else target
         _copy_images(dataset, folder / "images", full=to == "coco")
     return lost
+
+
+def _check_place(dataset: Dataset, to: str, target: Path) -> None:
+    source, place = dataset.source.resolve(), target.resolve()
+    if to == dataset.format and (place == source or place in source.parents):
+        raise DataError(
+            f"the {to} dataset that is being converted lies in it",
+            where=target,
+            do="name another folder",
+        )
 
 
 def _check_names(dataset: Dataset, *, full: bool) -> None:
@@ -60,6 +72,6 @@ def _check_names(dataset: Dataset, *, full: bool) -> None:
 def _copy_images(dataset: Dataset, folder: Path, *, full: bool) -> None:
     for name, path in zip(dataset.images.file_names, dataset.images.paths, strict=True):
         target = folder / (name if full else Path(name).name)
-        if Path(path).is_file():
+        if Path(path).is_file() and not (target.exists() and target.samefile(path)):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

@@ -154,11 +154,11 @@ def choose_folder(candidates: Iterable[Path], file_names: Sequence[str]) -> Path
     return best
 
 
-def folders_around(file: Path) -> list[Path]:
+def folders_around(file: Path, *, siblings: bool = True) -> list[Path]:
     """Return where images usually lie relative to an annotation file, nearest first.
 
-    Its folder, the folder above and all within these two; further up only folders named as
-    images folders are, so that no foreign tree is searched.
+    Its folder and all within; the folder above and, with `siblings`, all within that; else and
+    further up only folders named as images folders are, so that no foreign tree is searched.
     """
     parents = [*file.resolve().parents][:4]
     found: list[Path] = []
@@ -166,7 +166,8 @@ def folders_around(file: Path) -> list[Path]:
         if level < 3:
             found.append(parent)
         for child in _subfolders(parent):
-            if level < 2 or child.name.lower() in _IMAGE_FOLDERS:
+            near = level < (2 if siblings else 1)
+            if near or child.name.lower() in _IMAGE_FOLDERS:
                 found.extend((child, *_subfolders(child)))
     return list(dict.fromkeys(found))
 

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from ytrue import boxes
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.pairing import Pairing
+from ytrue.datasets.outlines import differs_from_outline
+from ytrue.datasets.pairing import Pairing, image_ids
 from ytrue.datasets.textfiles import read_bytes
 from ytrue.errors import DataError, Problem
 
@@ -72,7 +73,7 @@ def read(source: Path, *, images: Path | None = None, strict: bool = False) -> D
             if len(files) == 1:
                 raise
             builder.problem("annotation-invalid", str(error), "dropped", file=str(file))
-    shapes = [shape for _, content in parsed for shape in content["shapes"]]
+    shapes = [s for _, content in parsed for s in content["shapes"] if isinstance(s, dict)]
     classes = sorted({str(s.get("label")) for s in shapes if _kind(s) in _OUTLINES})
     points = sorted(
         {
@@ -81,8 +82,9 @@ def read(source: Path, *, images: Path | None = None, strict: bool = False) -> D
             if _kind(s) == "point" and s.get("group_id") is not None
         }
     )
+    ids = image_ids([file for file, _ in parsed])
     for file, content in parsed:
-        _add(builder, pairing, file, content, classes, points)
+        _add(builder, pairing, file, ids[file], content, classes, points)
     return builder.finish(classes=classes, class_ids=classes, keypoint_names=points)
 
 
@@ -101,7 +103,7 @@ def _kind(shape: Mapping[str, Any]) -> str:
 
 
 def _add(
-    builder: DatasetBuilder, pairing: Pairing, file: Path, content: Mapping[str, Any],
+    builder: DatasetBuilder, pairing: Pairing, file: Path, image_id: str, content: Mapping[str, Any],
     classes: Sequence[str], point_names: Sequence[str],
 ) -> None:  # fmt: skip
     file_name, renamed = pairing.find(file, str(content.get("imagePath") or ""))
@@ -110,28 +112,40 @@ def _add(
     height, width = (int(side) if known and side is not None else 0 for side in size)
     embedded = content.get("imageData")
     if not (pairing.root / file_name).is_file() and isinstance(embedded, str) and embedded:
-        if not known:
-            height, width = _embedded_size(embedded, file)
         detail = "the pixels are embedded in the file and lie nowhere else: save them as an image to train on it"
-        builder.problem("image-embedded", detail, "kept", file=str(file), image_id=file.stem)
+        builder.problem("image-embedded", detail, "kept", file=str(file), image_id=image_id)
+        if not known:
+            try:
+                height, width = _embedded_size(embedded, file)
+            except DataError as error:
+                builder.problem(
+                    "image-unreadable", str(error), "kept", file=str(file), image_id=image_id
+                )
     row = builder.image(
-        file=str(file), image_id=file.stem, file_name=file_name, height=height, width=width
+        file=str(file), image_id=image_id, file_name=file_name, height=height, width=width
     )
     if renamed:
         detail = f"the file names {content.get('imagePath')!r}, {file_name!r} is used"
-        builder.problem("image-renamed", detail, "kept", file=str(file), image_id=file.stem)
-    for group in _groups(builder, file, content["shapes"]):
+        builder.problem("image-renamed", detail, "kept", file=str(file), image_id=image_id)
+    for group in _groups(builder, file, image_id, content["shapes"]):
         outlines = [(shape, outline) for shape, outline in group if _kind(shape) != "point"]
         if not outlines:
             builder.problem(
                 "shape-unsupported", f"points of group {group[0][0].get('group_id')!r} without an outline or box",
-                "dropped", file=str(file), image_id=file.stem,
+                "dropped", file=str(file), image_id=image_id,
             )  # fmt: skip
             continue
         keypoints = np.zeros((len(point_names), 3)) if point_names else None
         for shape, outline in group:
             if _kind(shape) == "point" and keypoints is not None:
-                keypoints[point_names.index(str(shape.get("label")))] = (*outline[0], 2)
+                name = str(shape.get("label"))
+                if keypoints[point_names.index(name), 2]:
+                    builder.problem(
+                        "shape-unsupported", f"group {shape.get('group_id')!r} has two points {name!r}",
+                        "dropped", file=str(file), image_id=image_id,
+                    )  # fmt: skip
+                    continue
+                keypoints[point_names.index(name)] = (*outline[0], 2)
         every = np.concatenate([outline for _, outline in outlines])
         boxed = all(_kind(shape) == "rectangle" for shape, _ in outlines)
         builder.object(
@@ -149,38 +163,62 @@ def _embedded_size(data: str, file: Path) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             return image.size[1], image.size[0]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError):
         raise DataError(
-            f"the embedded image cannot be read ({error})", where=file, do="export it again"
+            "the embedded image cannot be read", where=file, do="export it again"
         ) from None
 
 
 _Group = list[tuple[Mapping[str, Any], NDArray[np.float64]]]
+_Key = tuple[Any, ...]  # ("alone", number) or ("group", group id, label; None for points)
 
 
-def _groups(builder: DatasetBuilder, file: Path, shapes: Sequence[Any]) -> list[_Group]:
-    """Return the shapes by object, each with its outline (V, 2) y, x."""
-    groups: dict[Any, _Group] = {}
+def _groups(
+    builder: DatasetBuilder, file: Path, image_id: str, shapes: Sequence[Any]
+) -> list[_Group]:
+    """Return the shapes by object, each with its outline (V, 2) y, x.
+
+    A group of outlines with several labels is several objects; its points go to the first.
+    """
+    groups: dict[_Key, _Group] = {}
     for number, shape in enumerate(shapes):
         try:
             outline = _outline(shape)
+            group = shape.get("group_id")
+            if not isinstance(group, (int, float, str, type(None))):
+                raise ValueError(f"group_id is {group!r}")
         except (KeyError, TypeError, ValueError) as error:
-            outline, why = None, str(error)
-        if outline is None:
             kind = _kind(shape) if isinstance(shape, dict) else type(shape).__name__
             builder.problem(
-                "shape-unsupported", f"shape {number}, a {kind}: {why}", "dropped",
-                file=str(file), image_id=file.stem,
+                "shape-unsupported", f"shape {number}, a {kind}: {error}", "dropped",
+                file=str(file), image_id=image_id,
             )  # fmt: skip
             continue
-        group = shape.get("group_id")
-        groups.setdefault(("alone", number) if group is None else ("group", group), []).append(
-            (shape, outline)
-        )
-    return list(groups.values())
+        label = None if _kind(shape) == "point" else str(shape.get("label"))
+        key: _Key = ("alone", number) if group is None else ("group", group, label)
+        groups.setdefault(key, []).append((shape, outline))
+    return _with_points(groups)
 
 
-def _outline(shape: Mapping[str, Any]) -> NDArray[np.float64]:
+def _with_points(groups: Mapping[_Key, _Group]) -> list[_Group]:
+    """Give the points of each group to the first outlined object of that group."""
+    first = {
+        key[1]: key for key in reversed(list(groups)) if key[0] == "group" and key[2] is not None
+    }
+    owned = {
+        key: first[key[1]]
+        for key in groups
+        if key[0] == "group" and key[2] is None and key[1] in first
+    }
+    whole = {key: list(group) for key, group in groups.items() if key not in owned}
+    for points, owner in owned.items():
+        whole[owner] += groups[points]
+    return list(whole.values())
+
+
+def _outline(shape: Any) -> NDArray[np.float64]:
+    if not isinstance(shape, dict):
+        raise TypeError("not a JSON object")
     points = boxes.points_from_xy(np.array(shape["points"], np.float64).reshape(-1, 2))
     kind = _kind(shape)
     if not np.isfinite(points).all():
@@ -248,9 +286,16 @@ def _shapes_of(dataset: Dataset, row: int) -> list[dict[str, Any]]:
 
 def _lost(dataset: Dataset, row: int, image_id: int | str) -> list[Problem]:
     objects = dataset.objects
+    hidden = objects.keypoints is not None and bool((objects.keypoints[row, :, 2] == 1).any())
     what = [
         name
-        for name, is_lost in (("mask", row in objects.rles), ("crowd flag", objects.crowd[row]))
+        for name, is_lost in (
+            ("mask", row in objects.rles),
+            ("crowd flag", objects.crowd[row]),
+            ("hidden keypoints: they are written as visible", hidden),
+            ("box apart from the outline", differs_from_outline(objects, row)),
+            ("extra fields", bool(objects.extra.get(row))),
+        )
         if is_lost
     ]
     return [

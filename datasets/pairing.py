@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
@@ -13,7 +14,8 @@ class Pairing:
     """Finds the images of annotation files.
 
     For each folder of annotation files the images folder is the one nearby that holds most of
-    their images (by file stem), unless it is given.
+    their images (by file stem), unless it is given. Splits number their images alike, so a folder
+    that mirrors the annotations' (`labels/val` and `images/val`) wins if it holds any of them.
 
     Args:
         files: annotation files.
@@ -27,7 +29,10 @@ class Pairing:
         self._stems: dict[Path, Mapping[str, Path]] = {}
         for folder, members in by_folder.items():
             self._stems[folder] = _best_listing(
-                members, [images] if images else folders_around(members[0])
+                members,
+                [images, images / folder.name]
+                if images
+                else folders_around(members[0], siblings=False),
             )
         found = {path.parent for stems in self._stems.values() for path in stems.values()}
         folders = found or ({images} if images else set(by_folder))
@@ -62,14 +67,36 @@ class Pairing:
 
 def _best_listing(files: Sequence[Path], candidates: Iterable[Path]) -> Mapping[str, Path]:
     wanted = {file.stem for file in files}
+    home = files[0].resolve().parent
     best: dict[str, Path] = {}
-    most = 0
+    most = (False, 0, False)
     for folder in candidates:
         stems = _image_stems(folder)
         hits = len(wanted & stems.keys())
-        if hits > most:
-            best, most = stems, hits
+        rank = (_mirrors(folder, home), hits, folder.name == home.name)
+        if hits and rank > most:
+            best, most = stems, rank
     return best
+
+
+def _mirrors(images: Path, labels: Path) -> bool:
+    """Return whether two folders differ in one part alone: `labels` against `images`."""
+    differing = [
+        (ours.lower(), theirs.lower())
+        for ours, theirs in zip(labels.parts, images.parts, strict=False)
+        if ours != theirs
+    ]
+    return len(labels.parts) == len(images.parts) and differing == [("labels", "images")]
+
+
+def image_ids(files: Sequence[Path]) -> dict[Path, str]:
+    """Return an id for each annotation file: its stem, or its path where stems are not unique."""
+    counts = Counter(file.stem for file in files)
+    root = os.path.commonpath([str(file.parent) for file in files]) if files else ""
+    return {
+        file: file.stem if counts[file.stem] == 1 else os.path.relpath(file.with_suffix(""), root)
+        for file in files
+    }
 
 
 def _image_stems(folder: Path) -> dict[str, Path]:

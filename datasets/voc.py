@@ -8,6 +8,7 @@ decided once for a dataset: from 0 if any coordinate is 0, else from 1. The deci
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from ytrue import boxes
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.pairing import Pairing
+from ytrue.datasets.pairing import Pairing, image_ids
 from ytrue.datasets.textfiles import read_bytes
 from ytrue.errors import DataError, Problem
 
@@ -63,7 +64,10 @@ def read(
 
     Raises:
         DataError: no XML file, or (one file only, or strict) an unreadable one.
+        ValueError: `difficult` is neither.
     """
+    if difficult not in ("keep", "ignore"):
+        raise ValueError(f"difficult={difficult!r}, expected 'keep' or 'ignore'")
     files = _files(source)
     if not files:
         raise DataError(
@@ -81,13 +85,9 @@ def read(
             builder.problem("annotation-invalid", str(error), "dropped", file=str(file))
     classes = sorted({o.name for image in parsed for o in image.objects})
     counts_from_one, why = _counting(parsed) if one_based is None else (one_based, "as asked")
-    stems = [image.file.stem for image in parsed]
+    ids = image_ids([image.file for image in parsed])
     for image in parsed:
-        unique = stems.count(image.file.stem) == 1
-        image_id = (
-            image.file.stem if unique else str(image.file.relative_to(source).with_suffix(""))
-        )
-        _add(builder, pairing, image, image_id, classes, difficult, counts_from_one)
+        _add(builder, pairing, image, ids[image.file], classes, difficult, counts_from_one)
     kind = "from 1, the last pixel included" if counts_from_one else "from 0"
     return builder.finish(
         classes=classes, class_ids=classes, header={"notes": [f"pixel corners count {kind}: {why}"]}
@@ -112,7 +112,9 @@ class _Image:
 
 def _parse(file: Path) -> _Image:
     data = read_bytes(file)
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+    # Without its zero bytes UTF-16 (which no mark needs to announce) reads as ASCII here.
+    plain = data.replace(b"\0", b"")
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise DataError("XML with a document type is refused", where=file, do="remove its DOCTYPE")
     try:
         root = ET.fromstring(data)
@@ -124,6 +126,10 @@ def _parse(file: Path) -> _Image:
         )
     size = root.find("size")
     height, width = (_number(size, name, file, 0.0) for name in ("height", "width"))
+    if not (math.isfinite(height) and math.isfinite(width)):
+        raise DataError(
+            f"<size> is {width:g} x {height:g}, expected numbers", where=file, do="mend its size"
+        )
     return _Image(
         file,
         (root.findtext("filename") or "").strip(),
@@ -231,13 +237,17 @@ def write(dataset: Dataset, folder: Path) -> list[Problem]:
                 ("xmax", x_max),
                 ("ymax", y_max),
             ):
-                ET.SubElement(bounds, name).text = (
-                    f"{float(edge):g}" if edge == round(edge) else f"{float(edge):.3f}"
-                )
+                ET.SubElement(bounds, name).text = _corner(float(edge))
         ET.indent(root)
         stem = Path(dataset.images.file_names[index]).stem
         ET.ElementTree(root).write(folder / f"{stem}.xml", encoding="utf-8")
     return lost
+
+
+def _corner(edge: float) -> str:
+    # A corner written as 0 would tell every reader that this dataset counts from 0.
+    text = f"{edge:.3f}".rstrip("0").rstrip(".")
+    return "0.001" if text in ("0", "-0") else text
 
 
 def _lost(dataset: Dataset, row: int, image_id: int | str) -> list[Problem]:
@@ -249,6 +259,10 @@ def _lost(dataset: Dataset, row: int, image_id: int | str) -> list[Problem]:
         what.append("keypoints")
     if objects.crowd[row]:
         what.append("crowd flag")
+    if objects.xywh[row, 2:].min() <= 1:
+        what.append("box of one pixel or less: readers take its equal corners for an empty box")
+    if objects.extra.get(row, {}).keys() - set(_FLAGS):
+        what.append("extra fields")
     return [
         Problem(
             "field-lost",

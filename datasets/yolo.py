@@ -17,7 +17,8 @@ from ytrue import boxes
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
 from ytrue.datasets.imagefiles import Header, read_header
-from ytrue.datasets.pairing import Pairing
+from ytrue.datasets.outlines import differs_from_outline
+from ytrue.datasets.pairing import Pairing, image_ids
 from ytrue.datasets.textfiles import read_text
 from ytrue.errors import DataError, Problem
 
@@ -48,6 +49,7 @@ def _yaml(source: Path) -> Path | None:
         return None
     for folder in (source, source.parent):
         found = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+        found.sort(key=lambda path: path.stem not in ("data", "dataset"))
         named = [path for path in found if "names" in read_text(path, may_be_empty=True)]
         if named:
             return named[0]
@@ -112,22 +114,27 @@ def read(
         )
     label_of = {number: label for label, number in enumerate(sorted(names))}
     _look_for_pixels(builder, rows)
-    shape = facts.get("kpt_shape")
+    shape, flips = _skeleton(facts, config)
+    ids = image_ids(files)
     claimed = []
     for file in files:
         file_name, _ = pairing.find(file)
         claimed.append(file_name)
-        _add(builder, file, file_name, pairing.root, rows[file], label_of, shape)
-    for file_name in pairing.unclaimed(claimed) if not source.suffix else ():
-        builder.image(file=str(source), image_id=Path(file_name).stem, file_name=file_name)
+        _add(builder, file, ids[file], file_name, pairing.root, rows[file], label_of, shape)
+    one_file = source.is_file() and source.suffix.lower() == ".txt"
+    taken = set(ids.values())
+    for file_name in () if one_file else pairing.unclaimed(claimed):
+        path = Path(file_name)
+        image_id = str(path.with_suffix("")) if path.stem in taken else path.stem
+        taken.add(image_id)
+        builder.image(file=str(source), image_id=image_id, file_name=file_name)
         builder.problem(
             "image-unlabelled",
             f"{file_name!r} has no label file: an image without objects",
             "kept",
-            image_id=Path(file_name).stem,
+            image_id=image_id,
         )
-    count = int(shape[0]) if shape else 0
-    flips = [(k, int(v)) for k, v in enumerate(facts.get("flip_idx") or ()) if k < int(v)]
+    count = shape[0] if shape else 0
     return builder.finish(
         classes=[names[number] for number in sorted(names)],
         class_ids=sorted(names),
@@ -147,6 +154,36 @@ def _facts(config: Path) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise DataError("the YAML holds no keys", where=config, do="expected names: and train:")
     return facts
+
+
+def _skeleton(
+    facts: Mapping[str, Any], config: Path | None
+) -> tuple[tuple[int, int] | None, list[tuple[int, int]]]:
+    """Return (keypoints, numbers of each) or None, and the pairs that a flip swaps."""
+    given, order = facts.get("kpt_shape"), facts.get("flip_idx")
+    if given is None:
+        return None, []
+    if not (
+        isinstance(given, list)
+        and len(given) == 2
+        and all(type(side) is int for side in given)
+        and given[0] > 0
+        and given[1] in (2, 3)
+    ):
+        raise DataError(
+            f"kpt_shape is {given!r}", where=config or "", do="expected [keypoints, 2 or 3]"
+        )
+    count = given[0]
+    if order is None:
+        return (count, given[1]), []
+    swapped = isinstance(order, list) and all(type(k) is int and 0 <= k < count for k in order)
+    if not (swapped and len(order) == count and all(order[order[k]] == k for k in range(count))):
+        raise DataError(
+            f"flip_idx is {order!r}",
+            where=config or "",
+            do=f"expected {count} indices, each pointing back from where it points",
+        )
+    return (count, given[1]), [(k, other) for k, other in enumerate(order) if k < other]
 
 
 def _names(facts: Mapping[str, Any], files: Sequence[Path], config: Path | None) -> dict[int, str]:
@@ -200,22 +237,22 @@ def _look_for_pixels(
 
 
 def _add(
-    builder: DatasetBuilder, file: Path, file_name: str, root: Path,
-    rows: Sequence[NDArray[np.float64]], label_of: Mapping[int, int], shape: Any,
+    builder: DatasetBuilder, file: Path, image_id: str, file_name: str, root: Path,
+    rows: Sequence[NDArray[np.float64]], label_of: Mapping[int, int], shape: tuple[int, int] | None,
 ) -> None:  # fmt: skip
     header = _header(root / file_name)
     row_of_image = builder.image(
-        file=str(file), image_id=file.stem, file_name=file_name, height=header[0], width=header[1]
+        file=str(file), image_id=image_id, file_name=file_name, height=header[0], width=header[1]
     )
     height, width = header
     if rows and height == 0:
         builder.problem(
             "image-missing", "its size is not known, so normalised numbers mean nothing",
-            "dropped", file=str(file), image_id=file.stem,
+            "dropped", file=str(file), image_id=image_id,
         )  # fmt: skip
         return
     for number, row in enumerate(rows, 1):
-        place = {"file": str(file), "image_id": file.stem, "annotation_id": f"{file.stem}#{number}"}
+        place = {"file": str(file), "image_id": image_id, "annotation_id": f"{image_id}#{number}"}
         if int(row[0]) not in label_of:
             detail = f"class {int(row[0])} is not among {len(label_of)} names"
             builder.problem("unknown-category", detail, "dropped", **place)
@@ -247,9 +284,9 @@ def _header(path: Path) -> tuple[int, int]:
 
 
 def _pose(
-    row: NDArray[np.float64], shape: Any, height: int, width: int
+    row: NDArray[np.float64], shape: tuple[int, int], height: int, width: int
 ) -> NDArray[np.float64] | None:
-    count, numbers = int(shape[0]), int(shape[1])
+    count, numbers = shape
     if len(row) != 5 + count * numbers:
         return None
     points = row[5:].reshape(count, numbers)
@@ -315,6 +352,10 @@ def _lost(dataset: Dataset, row: int, segments: bool, image_id: int | str) -> li
         what.append("outline beside boxes")
     if objects.crowd[row]:
         what.append("crowd flag")
+    if segments and differs_from_outline(objects, row):
+        what.append("box apart from the outline")
+    if objects.extra.get(row):
+        what.append("extra fields")
     return [
         Problem(
             "field-lost",

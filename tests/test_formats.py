@@ -251,7 +251,11 @@ def test_shapes_come_back_from_every_format(to, shapes, tmp_path):
             "coco": set(),
             "voc": {"VOC holds no outline", "VOC holds no keypoints", "VOC holds no crowd flag"},
             "yolo": {"YOLO holds no outline beside boxes", "YOLO holds no crowd flag"},
-            "labelme": {"LabelMe holds no mask", "LabelMe holds no crowd flag"},
+            "labelme": {
+                "LabelMe holds no mask",
+                "LabelMe holds no crowd flag",
+                "LabelMe holds no hidden keypoints: they are written as visible",
+            },
         }[to]
     )
     assert all(problem.kind == "field-lost" for problem in lost)
@@ -314,3 +318,15 @@ def test_pairing_prefers_the_folder_that_holds_the_images(tmp_path):
     assert pairing.root == tmp_path / "images"
     assert pairing.find(files[0]) == ("a.jpg", False)
     assert pairing.unclaimed(["a.jpg"]) == ["b.jpg"]
+
+
+def test_images_of_a_neighbouring_project_are_not_taken(tmp_path):
+    """Stems such as 1 are everywhere, and YOLO has no size that would tell."""
+    yolo(tmp_path / "ours", {"1": "0 0.5 0.5 0.5 0.5\n"})
+    (tmp_path / "ours" / "images" / "1.jpg").unlink()
+    image(tmp_path / "theirs" / "1.jpg")
+    image(tmp_path / "ours" / "images" / "2.jpg")
+    assert ("images-missing", "kept") in kinds(load(tmp_path / "ours")) or (
+        "image-missing",
+        "dropped",
+    ) in kinds(load(tmp_path / "ours"))
