@@ -10,6 +10,7 @@ import copy
 import hashlib
 import os
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from ytrue.datasets.cropping import Mapping, cut_to_frame, swap_keypoints
 from ytrue.datasets.pixels import (
     Pixels,
     check_size,
+    crop_of_resized,
+    flipped,
     pad_to,
     resize_pixels,
     shrink_for,
@@ -127,8 +130,8 @@ def _drawn(job: Job, mapping: Mapping, size: tuple[int, int], *, min_side: float
     pixels = job.read(shrink)
     check_size(pixels, job.size, shrink=shrink, where=job.where)
     if mapping.flip:
-        pixels = pixels[:, ::-1]
-    pixels = np.ascontiguousarray(_crop_resized(pixels, size, mapping, job.frame))
+        pixels = flipped(pixels)
+    pixels = _crop_resized(pixels, size, mapping, job.frame)
     annotations, counts = mapping.apply(
         job.example.annotations, keypoint_flips=job.keypoint_flips, min_side=min_side
     )
@@ -138,24 +141,12 @@ def _drawn(job: Job, mapping: Mapping, size: tuple[int, int], *, min_side: float
 def _crop_resized(
     pixels: Pixels, size: tuple[int, int], mapping: Mapping, frame: tuple[int, int]
 ) -> Pixels:
-    """Return the part of the resized image that the frame shows, resizing little more than that."""
+    """Return the part of the resized image that the frame shows, making little more than that."""
     if size[0] <= frame[0] and size[1] <= frame[1]:
-        return resize_pixels(np.ascontiguousarray(pixels), size)
-    parts, scaled, cuts = [], [], []
-    for axis, shift in ((0, mapping.shift_y), (1, mapping.shift_x)):
-        source, target = pixels.shape[axis], size[axis]
-        first, end = int(-shift), min(int(-shift) + frame[axis], target)
-        # Whole source pixels around the cut, and the whole target pixels they stand for.
-        low = max(0, first * source // target - 2)
-        high = min(source, -(-end * source // target) + 2)
-        top, bottom = round(low * target / source), round(high * target / source)
-        parts.append(slice(low, high))
-        scaled.append(max(1, bottom - top))
-        cuts.append(slice(first - top, end - top))
-    resized = resize_pixels(
-        np.ascontiguousarray(pixels[parts[0], parts[1]]), (scaled[0], scaled[1])
-    )
-    return resized[cuts[0], cuts[1]]
+        return resize_pixels(pixels, size)
+    first = (int(-mapping.shift_y), int(-mapping.shift_x))
+    shown = (min(frame[0], size[0] - first[0]), min(frame[1], size[1] - first[1]))
+    return crop_of_resized(pixels, size, first, shown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +163,7 @@ class Called:
         """Return what the function makes of the fitted example."""
         example, pixels, counts = _fitted(job)
         changed, annotations = self.function(example, pixels, job.generator())
-        return _refitted(job, np.asarray(changed, np.uint8), annotations, counts)
+        return _refitted(job, np.asarray(changed), annotations, counts)
 
 
 class Albumentations:
@@ -233,6 +224,11 @@ def _refitted(
     *,
     min_side: float = 1.0,
 ) -> Result:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(
+            f"{job.where}: the augmentation returned {pixels.dtype} pixels of shape {pixels.shape}, "
+            "expected uint8 (height, width, 3); leave normalising to pipeline(images=...)"
+        )
     size = pixels.shape[:2]
     placement = place((size[0], size[1]), job.frame, job.resize)
     if size[0] <= job.frame[0] and size[1] <= job.frame[1] and job.resize == "letterbox":
@@ -255,14 +251,17 @@ def _albumentations() -> Any:
 def _rebuilt(compose: Any) -> Any:
     """Return the Compose's transforms under box and keypoint parameters that lose nothing."""
     module = _albumentations()
-    return module.Compose(
-        list(compose.transforms),
-        p=compose.p,
-        bbox_params=module.BboxParams(
-            format="pascal_voc", label_fields=["object_index"], min_area=0.0, min_visibility=0.0
-        ),
-        keypoint_params=module.KeypointParams(format="xy", remove_invisible=False),
-    )
+    with warnings.catch_warnings():
+        # Transforms of colours alone touch no boxes, which albumentations finds worth a warning.
+        warnings.simplefilter("ignore", UserWarning)
+        return module.Compose(
+            list(compose.transforms),
+            p=compose.p,
+            bbox_params=module.BboxParams(
+                format="pascal_voc", label_fields=["object_index"], min_area=0.0, min_visibility=0.0
+            ),
+            keypoint_params=module.KeypointParams(format="xy", remove_invisible=False),
+        )
 
 
 def _through(

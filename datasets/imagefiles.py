@@ -47,7 +47,10 @@ def read_header(path: str | Path) -> Header:
             width, height = image.size
     except FileNotFoundError:
         raise DataError("no such image file", where=path, do="check the images folder") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # fmt: skip
         raise DataError(
             f"not a readable image ({error})", where=path, do="replace or remove the file"
         ) from None

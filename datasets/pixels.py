@@ -50,7 +50,10 @@ def decode_image(data: bytes, *, where: str, shrink: int = 1) -> Pixels:
     """Return the pixels of an image file's bytes; see `read_image`."""
     if data[:2] == b"\xff\xd8":
         flag = _REDUCED.get(shrink, cv2.IMREAD_COLOR)
-        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        try:
+            decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        except cv2.error as error:
+            raise _unreadable(where, str(error).strip()) from None
         if decoded is not None and data.rstrip(b"\0")[-2:] == b"\xff\xd9":
             return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
     return _decode_with_pillow(data, where)
@@ -65,10 +68,17 @@ def _decode_with_pillow(data: bytes, where: str) -> Pixels:
             if image.mode.startswith(("I;16", "I", "F")):
                 return _eight_bit(np.asarray(image))
             return np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"not a readable image ({error})", where=where, do="replace or remove the file"
-        ) from None
+    except UnidentifiedImageError:
+        raise _unreadable(where, "its bytes are of no known format") from None
+    except (
+        OSError, SyntaxError, ValueError, Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:  # fmt: skip
+        raise _unreadable(where, str(error)) from None
+
+
+def _unreadable(where: str, why: str) -> DataError:
+    return DataError(f"not a readable image ({why})", where=where, do="replace or remove the file")
 
 
 def _eight_bit(values: NDArray[Any]) -> Pixels:
@@ -127,13 +137,46 @@ def resize_pixels(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=how), np.uint8)
 
 
+def flipped(pixels: Pixels) -> Pixels:
+    """Return pixels mirrored left to right."""
+    return np.asarray(cv2.flip(pixels, 1), np.uint8)
+
+
+def crop_of_resized(
+    pixels: Pixels, size: tuple[int, int], first: tuple[int, int], shown: tuple[int, int]
+) -> Pixels:
+    """Return what resizing to `size` and cutting out a part would give, without the rest.
+
+    Args:
+        pixels: (height, width, 3) uint8.
+        size: (height, width) of the whole after resizing.
+        first: (row, column) of the part's corner in it.
+        shown: (height, width) of the part.
+    """
+    scale_y, scale_x = size[0] / pixels.shape[0], size[1] / pixels.shape[1]
+    if min(scale_y, scale_x) < 0.5:  # averaging needs whole source pixels: cut afterwards
+        whole = resize_pixels(pixels, size)
+        return whole[first[0] : first[0] + shown[0], first[1] : first[1] + shown[1]]
+    # A pixel's centre lies at its index plus a half, on both sides of the map.
+    matrix = np.array(
+        [
+            [scale_x, 0, 0.5 * scale_x - 0.5 - first[1]],
+            [0, scale_y, 0.5 * scale_y - 0.5 - first[0]],
+        ]
+    )
+    return np.asarray(
+        cv2.warpAffine(
+            pixels, matrix, (shown[1], shown[0]), flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )  # fmt: skip
+
+
 def pad_to(pixels: Pixels, frame: tuple[int, int], pad: tuple[int, int, int]) -> Pixels:
     """Return the pixels in the upper left of a frame, the rest in one colour."""
-    height, width = pixels.shape[:2]
-    if (height, width) == frame:
-        return pixels
-    out = np.empty((*frame, 3), np.uint8)
-    out[:height, :width] = pixels
-    out[height:] = pad
-    out[:height, width:] = pad
-    return out
+    below, right = frame[0] - pixels.shape[0], frame[1] - pixels.shape[1]
+    if below == 0 and right == 0:
+        return np.ascontiguousarray(pixels)
+    bordered = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=pad)
+    return np.asarray(bordered, np.uint8)

@@ -335,6 +335,10 @@ def read(source: Path, *, images: Path | None = None, strict: bool = False) -> D
     ]
     if missing:
         raise DataError(f"shard {missing[0]} is missing", where=source, do="run ytrue encode again")
+    if _sha256(source / ANNOTATIONS) != manifest["plan"]["annotations"]:
+        raise DataError(
+            f"{ANNOTATIONS} is not the one that was written", where=source, do="encode again"
+        )
     dataset = coco.read(source / ANNOTATIONS, strict=strict, locate=False)
     store = RecordStore(
         source,

@@ -131,7 +131,8 @@ def pipeline(
             example of the epoch takes its place, so that batches stay whole.
         start: (epoch, step) to begin at, as if the earlier ones had been drawn.
         shard: (index, count): this machine's share: whole shards where the dataset is records, else
-            every count-th example.
+            every count-th example. All take as many steps as the smallest share allows; what a
+            larger share has beyond that is left out of the epoch, by the seed where shuffled.
         drop_remainder: leave out an epoch's last batch when it is smaller; default: when shuffling.
         workers: threads that decode and augment; default: the cores.
         prefetch: batches made ahead.
@@ -148,12 +149,15 @@ def pipeline(
     import tensorflow as tf
 
     _check(dataset, encoder, batch_size, resize, images, on_error, shard)
+    _check_counts(start, epochs, workers, prefetch)
     maker = BatchMaker(
         dataset, encoder, batch_size, as_augment(augment), shuffle, seed, resize, on_error, shard,
         shuffle if drop_remainder is None else drop_remainder, _pad(images),
         workers or _cores(), report or Report(),
     )  # fmt: skip
     height, width = encoder.image_size
+    if start[1] >= maker.steps:
+        raise ValueError(f"start={start}: an epoch has {maker.steps} steps, from 0")
     rows = batch_size if maker.drop_remainder else None
     names, specs = list(encoder.spec), list(encoder.spec.values())
     dtypes = [tf.uint8, *(tf.as_dtype(dtype) for _, dtype in specs)]
@@ -199,6 +203,18 @@ def _check(
         )
 
 
+def _check_counts(
+    start: tuple[int, int], epochs: int | None, workers: int | None, prefetch: int
+) -> None:
+    if min(start) < 0:
+        raise ValueError(f"start={start}: expected (epoch, step), both from 0")
+    if epochs is not None and epochs <= start[0]:
+        raise ValueError(f"epochs={epochs} with start={start}: there is nothing left to draw")
+    for name, count in (("workers", workers), ("prefetch", prefetch)):
+        if count is not None and count < 1:
+            raise ValueError(f"{name}={count}: expected at least 1")
+
+
 def _pad(images: str) -> tuple[int, int, int]:
     mean = (NORMALISATIONS[images] or (_IMAGENET_MEAN,))[0]
     return round(mean[0]), round(mean[1]), round(mean[2])
@@ -214,7 +230,12 @@ def _normalised(pixels: tf.Tensor, images: str) -> tf.Tensor:
     constants = NORMALISATIONS[images]
     if constants is None:
         return pixels
-    return (tf.cast(pixels, tf.float32) - tf.constant(constants[0])) / tf.constant(constants[1])
+    # As whole rows: broadcasting over an axis of three runs at a fraction of memory's speed.
+    _, height, width, channels = pixels.shape
+    mean, std = (np.tile(np.array(c, np.float32), width) for c in constants)
+    rows = tf.cast(tf.reshape(pixels, (-1, height, width * channels)), tf.float32)
+    normalised = rows * tf.constant(1 / std) - tf.constant(mean / std)
+    return tf.ensure_shape(tf.reshape(normalised, tf.shape(pixels)), pixels.shape)
 
 
 class BatchMaker:

@@ -273,3 +273,44 @@ def test_images_are_decoded_at_reduced_size_only_when_that_is_enough():
         8,
         8,
     ]
+
+
+def test_pixels_that_are_no_longer_bytes_are_refused():
+    """Normalising inside the augmentation would be cut to bytes again, to black images."""
+    import albumentations as A
+
+    pixels, annotations = painted(BOXES)
+    for bad in (A.Compose([A.Normalize()]), lambda e, p, r: (p / 255.0, e.annotations)):
+        with pytest.raises(ValueError, match="expected uint8 .* leave normalising to pipeline"):
+            as_augment(bad)(job(pixels, annotations))
+
+
+def test_images_too_large_to_be_meant_are_data_errors(tmp_path):
+    from ytrue.datasets.imagefiles import read_header
+
+    bomb = bytearray(image(tmp_path / "a.png", 4, 4).read_bytes())
+    bomb[16:24] = (30000).to_bytes(4, "big") * 2
+    import zlib
+
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(bomb)
+    with pytest.raises(DataError, match="not a readable image"):
+        decode_image(bytes(bomb), where="bomb")
+    with pytest.raises(DataError, match="not a readable image"):
+        read_header(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.37, 1.9])
+def test_enlarged_crops_lie_where_their_boxes_say(factor):
+    """A vertical edge in the image comes out at the box's edge to a tenth of a pixel."""
+    pixels = np.zeros((120, 160, 3), np.uint8)
+    pixels[:, 60:] = 255
+    annotations = Annotations([(0, 60, 120, 160)], [0])
+    for seed in range(20):
+        task = job(pixels, annotations, key=(seed, 0, "e"))
+        out, moved, _ = Light(flip=0.0, scale=(factor, factor + 1e-9))(task)
+        if len(moved) == 0 or not 2 < moved.boxes[0, 1] < FRAME[1] - 2:
+            continue
+        shown = out[10, :, 0].astype(float) / 255
+        edge = len(shown) - shown.sum()
+        assert abs(edge - moved.boxes[0, 1]) < 0.1

@@ -220,3 +220,10 @@ def test_two_writers_do_not_meet(source, encoder, tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert os.path.exists(tmp_path / "r" / "manifest.json")
+
+
+def test_altered_annotations_are_noticed(records):
+    file = records / "annotations.json"
+    file.write_bytes(file.read_bytes().replace(b"shapes_00001", b"shapes_00002", 1))
+    with pytest.raises(DataError, match=r"annotations.json is not the one that was written"):
+        load(records)

@@ -172,6 +172,10 @@ WRONG = [
     ({"resize": "x"}, "resize='x': expected one of letterbox, stretch"),
     ({"images": "x"}, "images='x': expected one of uint8, imagenet, lite"),
     ({"on_error": "x"}, "on_error='x': expected one of raise, skip"),
+    ({"start": (-1, 0)}, r"start=\(-1, 0\): expected \(epoch, step\), both from 0"),
+    ({"start": (0, 99)}, r"start=\(0, 99\): an epoch has 6 steps, from 0"),
+    ({"start": (2, 0)}, "there is nothing left to draw"),
+    ({"workers": 0}, "workers=0: expected at least 1"),
     ({"shard": (3, 3)}, r"shard=\(3, 3\): expected \(index, count\)"),
     ({"batch_size": 12, "shuffle": True}, "batch_size=12 is more than the 11 examples"),
 ]

@@ -234,3 +234,19 @@ def test_nothing_global_is_touched():
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_few_objects_make_an_audit_figure_too():
+    class One:
+        classes = ("cat",)
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return ytrue.Example(
+                0, "a.jpg", 4000, 4000, Annotations([(0, 0, 9, 9), (0, 0, 3999, 3999)], [0, 0])
+            )
+
+    for encoder in (ENCODER, preset("ytrue", 2048, 4)):
+        assert viz.png_bytes(viz.show_audit(ytrue.audit(One(), encoder)))

@@ -108,7 +108,9 @@ def _sizes(axes: Axes, audit: Audit) -> None:
     if size.size:
         axes.hist(
             size,
-            bins=np.geomspace(max(size.min(), 1), max(size.max(), 2), 41).tolist(),
+            bins=np.geomspace(
+                max(size.min(), 1), max(size.max(), 2 * max(size.min(), 1)), 41
+            ).tolist(),
             color=style.BARS,
         )
         axes.set_xscale("log")
