@@ -11,7 +11,7 @@ import re
 import struct
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ytrue import boxes
 from ytrue.datasets.building import numbers, raise_first, tight_box, vetted
-from ytrue.datasets.dataset import Dataset, Id, Images, Objects
+from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder, choose_folder, folders_around
 from ytrue.datasets.textfiles import check_start, read_bytes, read_text
 from ytrue.datasets.vetting import Names
@@ -32,6 +32,7 @@ from ytrue.rle import RLE
 BLOCK: Final = 2**20
 _START: Final = re.compile(rb'"annotations"\s*:\s*\[')
 _BETWEEN: Final = re.compile(rb"\}\s*,\s*(?=\{)")
+_FIRST_KEY: Final = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*")\s*:')
 _END: Final = re.compile(rb"\}\s*\]")
 _KNOWN: Final = frozenset(
     ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints",
@@ -60,6 +61,9 @@ _ANNOTATIONS: Final = msgspec.json.Decoder(list[_Annotation])
 _RLES: Final = msgspec.json.Decoder(_RLE)
 LARGE: Final = 64 * 2**20
 """Files above so many bytes are worth loading compiled code for."""
+
+
+_BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 # Recognising and reading.
@@ -133,32 +137,38 @@ def _read_annotations(path: Path, raw: _Columns) -> dict[str, Any]:
     """Feed every annotation to `raw` and return the rest of the file."""
     with path.open("rb") as file:
         before, buffer = _until_annotations(file, path)
-        if buffer is None:
-            return _whole(before, path)
         after = _feed(file, buffer, raw)
     if after is None:
         raise _broken(path)
     try:
-        rest = msgspec.json.decode(before + b'"annotations":[]' + after)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        behind = msgspec.json.decode(b'{"annotations":[]' + after, type=dict[str, Any])
+    except _BROKEN:
         raise _broken(path) from None
-    if not isinstance(rest, dict) or rest.get("annotations") != []:
-        raise _foreign(path, rest)
-    return rest
+    if behind["annotations"] != []:
+        raise DataError("annotations are listed twice", where=path, do="export it again")
+    return {**before, **behind}
 
 
-def _until_annotations(file: BinaryIO, path: Path) -> tuple[bytes, bytes | None]:
-    """Return what stands before the annotations, and the beginning of their text."""
+def _until_annotations(file: BinaryIO, path: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the fields before the annotations, and the beginning of the annotations' text.
+
+    A list of that name inside another record is not theirs: what stands before it, closed, is no
+    whole object.
+    """
     head = check_start(file.read(BLOCK), path)
     searched = 0
     while True:
-        match = _START.search(head, searched)
-        if match:
-            return head[: match.start()], head[match.end() :]
-        more = file.read(BLOCK)
+        for match in _START.finditer(head, searched):
+            try:
+                before = msgspec.json.decode(head[: match.start()] + b'"annotations":[]}')
+            except _BROKEN:
+                searched = match.end()
+                continue
+            return before, head[match.end() :]
+        more = file.read(max(BLOCK, len(head)))
         if not more:
-            return head, None
-        searched = max(0, len(head) - 64)
+            raise _whole(head, path)
+        searched = max(searched, len(head) - 64)
         head += more
 
 
@@ -179,7 +189,7 @@ def _feed(file: BinaryIO, buffer: bytes, raw: _Columns) -> bytes | None:
                 continue
         elif ended:
             return None
-        more = file.read(BLOCK)
+        more = file.read(BLOCK if cut else max(BLOCK, len(buffer)))
         ended = not more
         buffer += more
 
@@ -195,40 +205,67 @@ def _decode_front(buffer: bytes, raw: _Columns) -> tuple[int, bool] | None:
     if end and raw.take(b"[" + buffer[: end.start() + 1] + b"]"):
         return end.end(), True
     tail = max(0, len(buffer) - 2**16)
-    between = list(_BETWEEN.finditer(buffer, tail))[-20:]
-    for match in reversed(between):
-        if raw.take(b"[" + buffer[: match.start() + 1] + b"]"):
-            return match.end(), False
+    for between in _betweens(buffer):
+        for match in reversed(list(between.finditer(buffer, tail))[-20:]):
+            if raw.take(b"[" + buffer[: match.start() + 1] + b"]"):
+                return match.end(), False
     for match in _END.finditer(buffer, end.end() if end else 0):
         if raw.take(b"[" + buffer[: match.start() + 1] + b"]"):
             return match.end(), True
     return None
 
 
-def _whole(data: bytes, path: Path) -> dict[str, Any]:
+def _betweens(buffer: bytes) -> Iterator[re.Pattern[bytes]]:
+    """Yield what may stand between two annotations, the likeliest first.
+
+    Writers begin every annotation with the same key, which tells annotations from the records
+    within them.
+    """
+    first = _FIRST_KEY.match(buffer)
+    if first:
+        yield re.compile(rb"\}\s*,\s*(?=\{\s*" + re.escape(first[1]) + rb"\s*:)")
+    yield _BETWEEN
+
+
+def _whole(data: bytes, path: Path) -> DataError:
+    """Return what is wrong with a file in which no annotations begin."""
     try:
         rest = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _broken(path) from None
-    raise _foreign(path, rest)
+    except _BROKEN:
+        return _broken(path)
+    return _foreign(path, rest)
 
 
 def _broken(path: Path) -> DataError:
     """Return what is wrong with a file that does not decode, in the decoder's words."""
+    data = read_bytes(path)
     try:
-        msgspec.json.decode(read_bytes(path))
+        msgspec.json.decode(data)
     except msgspec.DecodeError as error:
         text = str(error)
+        number = _not_a_number(data, text)
+        if number:
+            what = f"{number} stands where a number is due, which JSON does not have"
+            return DataError(what, where=path, do="give the number, or remove the annotation")
         truncated = "truncated" in text
         what = "the JSON is cut short" if truncated else f"not valid JSON ({text})"
         do = "copy or export the file again, and save it as UTF-8"
         return DataError(what, where=path, do=do)
+    except RecursionError:
+        return DataError("records are nested too deeply", where=path, do="export it again")
     except UnicodeDecodeError:
         try:
             read_text(path)
         except DataError as error:
             return error
     return DataError("the annotations cannot be told apart", where=path, do="export it again")
+
+
+def _not_a_number(data: bytes, error: str) -> str:
+    """Return what Python's json writes for a number that is not finite, if that is the error."""
+    place = re.search(r"\(byte (\d+)\)", error)
+    found = re.compile(rb"NaN|Infinity").match(data, int(place[1])) if place else None
+    return f"{found[0].decode()} (byte {found.start()})" if found else ""
 
 
 def _foreign(path: Path, rest: object) -> DataError:
@@ -274,7 +311,7 @@ class _Columns:
             annotations = _ANNOTATIONS.decode(block)
         except msgspec.ValidationError:
             return self._take_odd(block)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _BROKEN:
             return False
         segments = [a.segmentation for a in annotations]
         first = len(self.ids)
@@ -311,6 +348,13 @@ class _Columns:
         for row, a in enumerate(annotations, first):
             if a.keypoints:
                 self.keypoints[row] = a.keypoints
+            if a.num_keypoints is not None:
+                self._keep_count(row, a.num_keypoints, a.keypoints or ())
+
+    def _keep_count(self, row: int, count: Any, keypoints: Sequence[float]) -> None:
+        """Keep a number of keypoints that is not what counting them gives."""
+        if not keypoints or count != sum(v > 0 for v in keypoints[2::3]):
+            self.extra[row] = {**self.extra.get(row, {}), "num_keypoints": count}
 
     def _take_text(self, block: bytes) -> bool:
         """Append a list of plain annotations without making objects of them; False: not plain."""
@@ -362,7 +406,7 @@ class _Columns:
         """Append annotations of which at least one is odd, one by one."""
         try:
             records = msgspec.json.decode(block)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _BROKEN:
             return False
         for record in records:
             self._take_record(record)
@@ -411,6 +455,8 @@ class _Columns:
         extra = {key: value for key, value in fields.items() if key not in _KNOWN}
         if extra:
             self.extra[row] = extra
+        if fields.get("num_keypoints") is not None:
+            self._keep_count(row, fields["num_keypoints"], self.keypoints.get(row, ()))
 
     def _take_segmentation(self, row: int, segmentation: Any) -> None:
         if segmentation is None:
@@ -466,8 +512,6 @@ class _Columns:
             rles=self.rles,
             extra=self.extra,
         )
-        from ytrue.datasets.dataset import select_objects
-
         objects = select_objects(objects, (image >= 0) & (label >= 0))
         objects = self._tighten(objects, images)
         header = {k: v for k, v in rest.items() if k not in ("images", "annotations")}
@@ -501,11 +545,17 @@ class _Columns:
         by_id: dict[Id, str] = {}
         keypoints: list[str] = []
         for record in records:
-            class_id = _as_id(record["id"])
+            try:
+                class_id = _as_id(record["id"])
+            except TypeError as error:
+                raise DataError(
+                    f"a category's id: {error}", where=self.path, do="give it a whole number"
+                ) from None
             name = str(record.get("name", class_id))
             if class_id in by_id or name in by_id.values():
                 detail = f"category id {class_id!r}, name {name!r} is listed more than once"
-                self._file_problem("duplicate-category", detail)
+                action: Action = "dropped" if class_id in by_id else "kept"
+                self._file_problem("duplicate-category", detail, action)
             by_id.setdefault(class_id, name)
             keypoints = keypoints or [str(k) for k in record.get("keypoints") or []]
         if not by_id and self.ids:
@@ -525,8 +575,8 @@ class _Columns:
         labels = _rows(self.category_ids, {class_id: i for i, class_id in enumerate(ids)})
         return tuple(str(class_id) for class_id in ids), ids, labels
 
-    def _file_problem(self, kind: str, detail: str) -> None:
-        found = Problem(kind, detail, "kept", str(self.path))
+    def _file_problem(self, kind: str, detail: str, action: Action = "kept") -> None:
+        found = Problem(kind, detail, action, str(self.path))
         self.problems.append(found)
         raise_first([found], self.strict)
 
@@ -538,13 +588,11 @@ class _Columns:
         names, sizes, kept, seen = [], [], [], set()
         for position, record in enumerate(records):
             fields = record if isinstance(record, dict) else {}
-            if not isinstance(fields.get("id"), (int, str, float)) or not isinstance(
-                fields.get("file_name"), str
-            ):
+            image_id = _image_id(fields)
+            if image_id is None:
                 detail = f"image {position} of the list lacks a usable id or file_name"
                 self._image_problem("image-invalid", detail, None)
                 continue
-            image_id = _as_id(fields["id"])
             if image_id in seen:
                 detail = f"image id {image_id!r} is listed more than once, here for {fields['file_name']!r}"
                 self._image_problem("duplicate-image-id", detail, image_id)
@@ -621,7 +669,9 @@ class _Columns:
                 )
                 self.problems.append(found)
                 raise_first([found], self.strict)
-        for row in np.flatnonzero(np.isnan(xywh).all(axis=1)).tolist():
+        unboxed = np.flatnonzero(np.isnan(xywh).all(axis=1)).tolist()
+        xywh = xywh.copy() if unboxed else xywh
+        for row in unboxed:
             parts = [boxes.points_from_xy(part) for part in objects.polygon(row)]
             mask = RLE.from_coco(*rles[row]) if row in rles else None
             points = None
@@ -629,7 +679,6 @@ class _Columns:
                 points = boxes.points_from_xy(objects.keypoints[row])
             box = tight_box(parts, mask, points)
             if not np.isnan(box).any():
-                xywh = xywh.copy()
                 xywh[row] = boxes.to_xywh(np.array(box))
                 found = Problem(
                     "box-missing",
@@ -641,8 +690,6 @@ class _Columns:
                 )
                 self.problems.append(found)
                 raise_first([found], self.strict)
-        from dataclasses import replace
-
         return replace(objects, xywh=xywh, rles=rles)
 
 
@@ -710,6 +757,16 @@ def _as_id(value: Any) -> Id:
     return value
 
 
+def _image_id(fields: Mapping[str, Any]) -> Id | None:
+    """Return an image record's id, None where it or the file name is of no use."""
+    if not isinstance(fields.get("file_name"), str):
+        return None
+    try:
+        return _as_id(fields.get("id"))
+    except TypeError:
+        return None
+
+
 def _as_number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else float("nan")
 
@@ -748,7 +805,9 @@ def _write_rows(file: BinaryIO, records: Iterator[dict[str, Any]]) -> None:
 
 
 def _category_records(dataset: Dataset) -> list[dict[str, Any]]:
-    given = {r.get("id"): r for r in dataset.header.get("categories") or [] if isinstance(r, dict)}
+    listed = dataset.header.get("categories") or []
+    # Of two records with one id the first counts, as in reading.
+    given = {r.get("id"): r for r in reversed(listed) if isinstance(r, dict)}
     records = []
     for class_id, name in zip(dataset.class_ids, dataset.classes, strict=True):
         record = given.get(class_id) or {"id": class_id, "name": name, "supercategory": ""}
@@ -791,4 +850,7 @@ def _annotation_record(dataset: Dataset, row: int) -> dict[str, Any]:
     if objects.keypoints is not None and not np.isnan(objects.keypoints[row]).any():
         record["keypoints"] = objects.keypoints[row].ravel().tolist()
         record["num_keypoints"] = int((objects.keypoints[row, :, 2] > 0).sum())
-    return {**objects.extra.get(row, {}), **record}
+    extra = objects.extra.get(row, {})
+    if "num_keypoints" in extra:
+        record["num_keypoints"] = extra["num_keypoints"]
+    return {**extra, **record}

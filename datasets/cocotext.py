@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 _EXACT: Final = 2**53
 _NAMES: Final = (
     b"id", b"image_id", b"category_id", b"bbox", b"area", b"iscrowd", b"segmentation",
-    b"num_keypoints",
 )  # fmt: skip
-ID, IMAGE, CATEGORY, BOX, AREA, CROWD, SEGMENTATION, COUNT = range(8)
+ID, IMAGE, CATEGORY, BOX, AREA, CROWD, SEGMENTATION = range(7)
 
 _kernel = njit(nogil=True, cache=True, error_model="numpy")
 # Called for every character or number: a call that is not inlined counts references each time.

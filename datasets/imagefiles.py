@@ -72,6 +72,8 @@ def read_headers(paths: Sequence[str | Path]) -> list[Header | DataError]:
 
 def leaves_folder(file_name: str) -> bool:
     """Return whether a file name in an annotation file points out of the images folder."""
+    if "\0" in file_name:
+        return True  # no file has such a name, and the system refuses to look
     if ".." not in file_name and ":" not in file_name and file_name[:1] not in ("/", "\\"):
         return False  # nearly every name: no need to take it apart
     posix, windows = PurePosixPath(file_name), PureWindowsPath(file_name)
@@ -95,7 +97,7 @@ class Folder:
             try:
                 with os.scandir(os.path.join(self.root, subfolder)) as entries:
                     names = {entry.name: entry.is_symlink() for entry in entries}
-            except (FileNotFoundError, NotADirectoryError):
+            except (OSError, ValueError):  # not there, not readable, or no possible name
                 names = {}
             self._listings[subfolder] = names
         return self._listings[subfolder]
@@ -151,9 +153,11 @@ def choose_folder(candidates: Iterable[Path], file_names: Sequence[str]) -> Path
     ]
     best, most = None, 0
     for candidate in candidates:
-        hits = sum((candidate / name).exists() for name in sample)
+        hits = sum(os.path.exists(os.path.join(candidate, name)) for name in sample)
         if hits > most:
             best, most = candidate, hits
+        if sample and most == len(sample):
+            break
     return best
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Final
 
 from ytrue.datasets.dataset import Dataset
+from ytrue.datasets.textfiles import read_text
 from ytrue.errors import DataError
 
 FORMATS: Final = ("records", "coco", "voc", "yolo", "labelme")
@@ -59,6 +60,8 @@ def recognise(path: Path) -> str:
     for name in FORMATS:
         if format_module(name).recognises(path):
             return name
+    if path.is_file():
+        read_text(path)  # empty or in a foreign encoding: nothing could recognise it
     raise DataError(
         "no known annotation format found",
         where=path,

@@ -45,6 +45,8 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "images-missing": "None of the image files exist; annotations are kept.",
     "image-unreadable": "The image file is no readable image; dropped with its objects.",
     "image-size": "The file's size is not the annotated one; dropped with its objects.",
+    "image-size-unknown": "Neither the annotations nor a readable image file tell the image's size; "
+    "dropped with its objects.",
     "image-orientation": "Annotated in the frame of the stored pixels, but EXIF turns the image by a "
     "quarter: dropped with its objects.",
     "image-renamed": "Not the file named, but one of the same stem is there; that is used.",
@@ -229,7 +231,7 @@ def locate_images(
 
     Existence is told from one listing for each folder. Where at most `HEADERS_READ_UP_TO` images
     exist, the size in each file's header is held against the annotated one; a size of 0 is
-    filled in from the header.
+    always filled in from the header, and what has none then is not usable.
     """
     problems: list[Problem] = []
     usable = np.ones(len(images.ids), bool)
@@ -249,10 +251,15 @@ def locate_images(
     problems += _missing(images, names, missing, folder, len(paths))
     images = replace(images, paths=paths)
     rows = [row for row in range(len(paths)) if present[row]]
-    if len(rows) <= HEADERS_READ_UP_TO:
-        images, found_problems = _check_headers(images, names, rows, usable)
-        problems += found_problems
-    return images, usable, problems
+    if len(rows) > HEADERS_READ_UP_TO:
+        rows = [row for row in rows if images.height[row] == 0 or images.width[row] == 0]
+    images, found_problems = _check_headers(images, names, rows, usable)
+    problems += found_problems
+    unknown = usable & ((images.height == 0) | (images.width == 0))
+    for row in np.flatnonzero(unknown).tolist():
+        detail = f"no size is given for {images.file_names[row]!r}, and no file to take it from"
+        problems.append(_about(images, names, row, "image-size-unknown", "dropped", detail))
+    return images, usable & ~unknown, problems
 
 
 def _about(

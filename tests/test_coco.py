@@ -203,6 +203,11 @@ FILES = [
     (b'{"images": [], "annotations": [], "categories": [1]}', "categories is not a list of records"),
     (b'{"images": 3, "annotations": [], "categories": []}', "no list of images"),
     (b'{"info": {"annotations": []}, "images": [{"file_name": "x"}]}', "no list of annotations at the top"),
+    (valid(categories=[{"id": 1.5}]), "a category's id: 1.5 is no id; give it a whole number"),
+    (b'{"annotations": [], "images": [], "annotations": [{"id": 1}]}', "annotations are listed twice"),
+    (valid(annotations=[{"id": 1, "x": float("nan")}]), r"NaN \(byte \d+\) stands where a number is due"),
+    (valid(info=float("-inf")), r"Infinity \(byte \d+\) stands where"),
+    (b'{"images": [], "x": ' + b"[" * 5000 + b"]" * 5000 + b', "annotations": []}', "nested too deeply"),
 ]  # fmt: skip
 
 
@@ -213,6 +218,104 @@ def test_unusable_files_are_one_clear_message(data, message, tmp_path):
         load(file, format="coco")
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("data", "message"), FILES[:3:2] + FILES[4:5])
+def test_unusable_files_are_told_without_naming_the_format(data, message, tmp_path):
+    with pytest.raises(
+        DataError, match=message.removesuffix("; export") + "|the JSON is cut short"
+    ):
+        load(_written(tmp_path, data))
+
+
+@pytest.mark.parametrize("around", ["info", "image"])
+def test_a_list_named_annotations_inside_another_record_is_not_theirs(around, tmp_path):
+    inner = {"annotations": [{"id": 4}]}
+    file = coco(tmp_path, [{"bbox": BOX}])
+    content = json.loads(file.read_text())
+    if around == "info":
+        content = {"info": inner} | content
+    else:
+        content["images"][0] |= inner
+    file.write_text(json.dumps(content))
+    dataset = load(file)
+    assert (dataset.problems, dataset.num_objects) == ((), 1)
+
+
+def test_records_within_annotations_cost_no_more_than_their_text(tmp_path):
+    """Each annotation ends in what looks like an end of the list: 2,000 of them took minutes."""
+    tracks = [{"a": k} for k in range(25)]
+    count = 6000
+    file = coco(
+        tmp_path, [{"bbox": [1, 2, 3, 4 + k / 1e5], "tracks": tracks} for k in range(count)]
+    )
+    asked = []
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(module._Columns, "take", _counting(module._Columns.take, asked))
+        assert load(file).num_objects == count
+    assert sum(asked) < 4 * file.stat().st_size
+
+
+def _counting(take, asked):
+    def counted(self, block):
+        asked.append(len(block))
+        return take(self, block)
+
+    return counted
+
+
+@pytest.mark.parametrize("image_id", [1.5, None, True, [1]])
+def test_an_image_without_a_usable_id_is_a_problem(image_id, tmp_path):
+    images = [{"id": image_id, "file_name": "a.jpg", "height": 40, "width": 60}]
+    assert kinds(load(coco(tmp_path, [{"bbox": BOX}], images=images))) == [
+        ("image-invalid", "dropped"), ("unknown-image", "dropped"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "s\0/a.jpg"])
+def test_impossible_file_names_are_problems(name, tmp_path):
+    images = [{"id": 1, "file_name": name, "height": 40, "width": 60}]
+    dataset = load(coco(tmp_path, [], images=images, write_images=False))
+    assert [kind for kind, _ in kinds(dataset)] in (["images-missing"], ["path-escapes"])
+
+
+def test_an_image_of_no_known_size_goes_with_its_objects(tmp_path):
+    images = [{"id": 1, "file_name": "nowhere.jpg"}]
+    dataset = load(coco(tmp_path, [{"bbox": BOX}], images=images, write_images=False))
+    assert kinds(dataset) == [("images-missing", "kept"), ("image-size-unknown", "dropped")]
+    assert (len(dataset), dataset.num_objects) == (0, 0)
+
+
+def test_many_missing_images_are_told_from_one_listing(tmp_path, monkeypatch):
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 40, "width": 60} for k in range(200)]
+    file = coco(tmp_path, [], images=images, write_images=False)
+    for k in range(0, 200, 2):
+        (tmp_path / f"{k}.png").touch()
+    image(tmp_path / "0.jpg")
+    asked = []
+    splitext = os.path.splitext
+    monkeypatch.setattr(os.path, "splitext", lambda name: asked.append(name) or splitext(name))
+    load(file, images=tmp_path)
+    assert len(asked) < 10 * 200
+
+
+def test_the_first_of_two_categories_with_one_id_counts_and_is_written(tmp_path):
+    twice = [{"id": 3, "name": "first"}, {"id": 3, "name": "second"}]
+    dataset = load(coco(tmp_path, [{"bbox": BOX}], categories=twice))
+    assert kinds(dataset) == [("duplicate-category", "dropped")]
+    dataset.to_coco(tmp_path / "back.json")
+    assert json.loads((tmp_path / "back.json").read_text())["categories"] == twice[:1]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"num_keypoints": 0}, {"num_keypoints": 5, "keypoints": [1, 2, 2]}]
+)
+@pytest.mark.parametrize("more", [{}, {"note": "takes the other way of reading"}])
+def test_a_number_of_keypoints_comes_back_as_it_was(fields, more, tmp_path):
+    dataset = load(coco(tmp_path, [{"bbox": BOX, **fields, **more}]))
+    dataset.to_coco(tmp_path / "back.json")
+    written = json.loads((tmp_path / "back.json").read_text())["annotations"][0]
+    assert written["num_keypoints"] == fields["num_keypoints"]
 
 
 def test_a_byte_order_mark_is_no_problem(tmp_path):
@@ -439,6 +542,41 @@ def test_subset_and_lookup(tmp_path):
         match="no image 'im9' among 3; name it by id, file name or position; close ones: im",
     ):
         dataset.index_of("im9")
+    twice = dataset.subset([2, 1, 2])
+    assert [(e.image_id, e.annotation_ids) for e in twice] == [
+        (7, (100, 103)),
+        (6, (102,)),
+        (7, (100, 103)),
+    ]
     with pytest.raises(IndexError):
         dataset[3]
     assert dataset[-1].image_id == 7
+
+
+def test_an_id_is_never_taken_for_another_images_stem(tmp_path):
+    images = [{"id": k, "file_name": f"{k + 1}.jpg", "height": 40, "width": 60} for k in range(3)]
+    dataset = load(coco(tmp_path, [], images=images))
+    assert [dataset.index_of(k) for k in range(4)] == [0, 1, 2, 2]  # 3 is no id, but a stem
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=6))
+def test_a_subset_holds_what_its_positions_hold(tmp_path_factory, indices):
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 40, "width": 60} for k in range(4)]
+    shapes = [
+        {"segmentation": [[1, 2, 3, 4, 5, 6.5], [k, 2, 9, 2, 9, 8]]} if k % 3 else
+        {"segmentation": {"size": [40, 60], "counts": [k, 1, 2399 - k]}, "note": k}
+        for k in range(1, 9)
+    ]  # fmt: skip
+    annotations = [{"bbox": [1, 2, 3, 4 + k], "image_id": k % 3, **s} for k, s in enumerate(shapes)]
+    dataset = load(
+        coco(tmp_path_factory.mktemp("subset"), annotations, images=images, write_images=False)
+    )
+    part = dataset.subset(indices)
+    for example, index in zip(part, indices, strict=True):
+        whole, none = dataset[index].annotations, ((),) * len(example.annotations)
+        np.testing.assert_array_equal(example.annotations.boxes, whole.boxes)
+        assert example.annotations.masks == whole.masks
+        for ours, theirs in zip(example.annotations.polygons or none, whole.polygons, strict=True):
+            assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
+    assert [e.annotation_ids for e in part] == [dataset[i].annotation_ids for i in indices]

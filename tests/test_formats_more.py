@@ -34,7 +34,7 @@ def test_splits_that_number_their_images_alike_keep_their_own(given, tmp_path):
         ("train/000", "train", 40), ("train/001", "train", 40), ("val/000", "val", 100),
     ]  # fmt: skip
     np.testing.assert_array_equal(dataset[2].annotations.boxes, [[0, 0, 100, 60]])
-    assert {p.kind for p in dataset.problems} == {"image-missing"}
+    assert {p.kind for p in dataset.problems} == {"image-missing", "image-size-unknown"}
     only = read_yolo(tmp_path, split="val")
     assert only[0].height == 100
 
