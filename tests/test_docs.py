@@ -69,3 +69,10 @@ def test_no_machine_path_or_registry_address_is_in_the_sources():
 def test_loading_a_demo_folder_needs_no_format(tmp_path):
     write_shapes(tmp_path, num_images=2, image_size=(64, 64))
     assert load(tmp_path).classes == ("square", "disc", "triangle", "star")
+
+
+def test_the_readmes_table_is_the_benchmarks_own():
+    readme, benchmarks = (path.read_text() for path in (ROOT / "README.md", DOCS / "benchmarks.md"))
+    rows = re.findall(r"^\| D0 .*$", readme, re.MULTILINE)
+    assert rows
+    assert all(row in benchmarks for row in rows)
