@@ -148,7 +148,8 @@ def main():
     quick = parser.parse_args().quick
     print(machine("numpy", "numba"))
     print(
-        f"\nOne thread; microseconds an image in batches of {BATCH}; `encode`: one call for one image; ours is the kernel.\n"
+        f"\nOne thread; microseconds an image in batches of {BATCH}; `encode`: one call for one image; "
+        "ours is the kernel.\n"
     )
     head = ["size", "objects", "fill the arrays", "ytrue kernel", "kernel / fill", "`encode`"]
     rows = measure("D0", 512, COUNTS, peers=True)

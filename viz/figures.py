@@ -70,6 +70,8 @@ def show_audit(audit: Audit) -> Figure:
     _best_iou(axes[1], audit)
     _sizes(axes[2], audit)
     _stacked(axes[3], audit.by_level(), "objects by level of their best anchor")
+    if audit.by_level():  # coarse levels have short bars: room for the one legend of all three
+        axes[3].legend(fontsize=8, loc="lower right", framealpha=0.8)
     _stacked(axes[4], audit.by_ratio(), "objects by width : height")
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
     _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes))
@@ -133,8 +135,6 @@ def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str) -> None:
     for text in axes.get_yticklabels():
         text.set_parse_math(False)
     axes.invert_yaxis()
-    if names:
-        axes.legend(fontsize=7, loc="lower right", framealpha=0.8)
     _finish(axes, title)
 
 
