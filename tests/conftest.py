@@ -1,9 +1,14 @@
 """Where tests find the shared reference data, which is not part of the repository."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# `python -m pytest` puts this checkout on the path, whose bare folders are not the installed package.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 SHARED = Path(os.environ.get("YTRUE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

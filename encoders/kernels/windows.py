@@ -10,7 +10,7 @@ would, in the anchors' precision (T).
 
 import numpy as np
 
-from ytrue.encoders.kernels.jit import kernel
+from ytrue.encoders.kernels.jit import inlined_kernel, kernel
 from ytrue.encoders.kernels.lattice import (
     COLUMNS,
     FIRST,
@@ -38,6 +38,39 @@ def has_extent(boxes, k):  # type: ignore[no-untyped-def]
     return boxes[k, 2] > boxes[k, 0] and boxes[k, 3] > boxes[k, 1]
 
 
+@inlined_kernel
+def cells(centre, reach, inverse, offset, count):  # type: ignore[no-untyped-def]
+    """Return the first cell and the end of those centred within `reach` of `centre`.
+
+    inverse: 1 / stride. A cell exactly a margin outside is left out by the first and let in by the
+    second bound; neither can matter.
+    """
+    low = (centre - reach) * inverse - offset - CELL_MARGIN
+    high = (centre + reach) * inverse - offset + CELL_MARGIN
+    # Cut to the grid before the conversion: a box may lie further out than an int64 reaches.
+    first = int(min(low, count * 1.0)) + 1 if low > 0.0 else 0
+    end = int(min(high, count - 1.0)) + 1 if high >= 0.0 else 0
+    return first, end
+
+
+@inlined_kernel
+def window(  # type: ignore[no-untyped-def]
+    centre_y, centre_x, height, width, needed, shape, levels, inverses, offset, shapes, sizes
+):
+    """Return (top, bottom, left, right), cells whose anchors of a shape can share `needed`."""
+    top = bottom = left = right = 0
+    tall, wide = sizes[shape, 0], sizes[shape, 1]
+    shorter_height, shorter_width = min(height, tall), min(width, wide)
+    largest = shorter_height * shorter_width
+    if largest >= needed:
+        level, part = shapes[shape, LEVEL], needed / largest
+        reach_y = (height + tall) * 0.5 - part * shorter_height
+        reach_x = (width + wide) * 0.5 - part * shorter_width
+        top, bottom = cells(centre_y, reach_y, inverses[level, 0], offset, levels[level, ROWS])
+        left, right = cells(centre_x, reach_x, inverses[level, 1], offset, levels[level, COLUMNS])
+    return top, bottom, left, right
+
+
 @kernel
 def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
     """Write the anchors of IoU >= threshold with box k to found, and the IoUs to overlaps.
@@ -53,19 +86,23 @@ def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type
     share = threshold / (1.0 + threshold) * OVERLAP_MARGIN
     n = 0
     for shape in range(shapes.shape[0]):
-        tall, wide = sizes[shape, 0], sizes[shape, 1]
         # IoU >= t means: intersection >= t / (1 + t) * (area + anchor area).
-        needed = share * (height * width + tall * wide)
-        shorter_height, shorter_width = min(height, tall), min(width, wide)
-        if shorter_height * shorter_width < needed:
-            continue
+        needed = share * (height * width + sizes[shape, 0] * sizes[shape, 1])
+        top, bottom, left, right = window(
+            centre_y,
+            centre_x,
+            height,
+            width,
+            needed,
+            shape,
+            levels,
+            inverses,
+            offset,
+            shapes,
+            sizes,
+        )
         level = shapes[shape, LEVEL]
         columns, step = levels[level, COLUMNS], levels[level, PER_CELL]
-        part = needed / (shorter_height * shorter_width)
-        reach_y = (height + tall) * 0.5 - part * shorter_height
-        reach_x = (width + wide) * 0.5 - part * shorter_width
-        top, bottom = cells(centre_y, reach_y, inverses[level, 0], offset, levels[level, ROWS])
-        left, right = cells(centre_x, reach_x, inverses[level, 1], offset, columns)
         for row in range(top, bottom):
             edge = shapes[shape, FIRST_Y] + row
             anchor_y_min, anchor_y_max = y_edges[edge, 0], y_edges[edge, 1]
@@ -98,18 +135,22 @@ def find_by_share(boxes, k, lattice, share, found):  # type: ignore[no-untyped-d
     centre_x = np.float64(boxes[k, 1]) + 0.5 * width
     n = 0
     for shape in range(shapes.shape[0]):
-        tall, wide = sizes[shape, 0], sizes[shape, 1]
-        needed = share * tall * wide * OVERLAP_MARGIN
-        shorter_height, shorter_width = min(height, tall), min(width, wide)
-        if shorter_height * shorter_width < needed:
-            continue
+        needed = share * sizes[shape, 0] * sizes[shape, 1] * OVERLAP_MARGIN
+        top, bottom, left, right = window(
+            centre_y,
+            centre_x,
+            height,
+            width,
+            needed,
+            shape,
+            levels,
+            inverses,
+            offset,
+            shapes,
+            sizes,
+        )
         level = shapes[shape, LEVEL]
         columns, step = levels[level, COLUMNS], levels[level, PER_CELL]
-        part = needed / (shorter_height * shorter_width)
-        reach_y = (height + tall) * 0.5 - part * shorter_height
-        reach_x = (width + wide) * 0.5 - part * shorter_width
-        top, bottom = cells(centre_y, reach_y, inverses[level, 0], offset, levels[level, ROWS])
-        left, right = cells(centre_x, reach_x, inverses[level, 1], offset, columns)
         for row in range(top, bottom):
             first = levels[level, FIRST] + row * columns * step + shapes[shape, SLOT]
             for column in range(left, right):
@@ -129,15 +170,3 @@ def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
         shared = min(height, tall) * min(width, wide)
         highest = max(highest, shared / (height * width + tall * wide - shared))
     return highest
-
-
-@kernel
-def cells(centre, reach, inverse, offset, count):  # type: ignore[no-untyped-def]
-    """Return the first cell and the end of those centred within `reach` of `centre`.
-
-    inverse: 1 / stride.
-    """
-    first = np.ceil((centre - reach) * inverse - offset - CELL_MARGIN)
-    last = np.floor((centre + reach) * inverse - offset + CELL_MARGIN)
-    # Cut to the grid before the conversion: a box may lie further out than an int64 reaches.
-    return int(min(max(first, 0.0), count * 1.0)), int(min(max(last + 1.0, 0.0), count * 1.0))
