@@ -257,10 +257,11 @@ def _rebuilt(compose: Any) -> Any:
         return module.Compose(
             list(compose.transforms),
             p=compose.p,
+            # The format by place: AlbumentationsX has renamed it.
             bbox_params=module.BboxParams(
-                format="pascal_voc", label_fields=["object_index"], min_area=0.0, min_visibility=0.0
+                "pascal_voc", label_fields=["object_index"], min_area=0.0, min_visibility=0.0
             ),
-            keypoint_params=module.KeypointParams(format="xy", remove_invisible=False),
+            keypoint_params=module.KeypointParams("xy", remove_invisible=False),
         )
 
 
@@ -286,7 +287,9 @@ def _through(
     }
     masked = [k for k, mask in enumerate(annotations.masks or ()) if mask is not None]
     if masked:
-        arguments["masks"] = [annotations.masks[k].decode() for k in masked]  # type: ignore[index, union-attr]
+        arguments["masks"] = np.stack(
+            [annotations.masks[k].decode() for k in masked]  # type: ignore[index, union-attr]
+        )
     result = compose(**arguments)
     kept = np.asarray(result["object_index"], np.intp)
     moved = boxes.points_from_xy(np.asarray(result["keypoints"], np.float32).reshape(-1, 2))
@@ -343,9 +346,9 @@ def strong() -> Albumentations:
             [
                 module.HorizontalFlip(p=0.5),
                 module.Affine(scale=(0.5, 1.5), keep_ratio=True, rotate=(-7, 7), translate_percent=(-0.1, 0.1), p=0.9),
-                module.ColorJitter(0.3, 0.3, 0.3, 0.03, p=0.8),
+                module.ColorJitter((0.7, 1.3), (0.7, 1.3), (0.7, 1.3), (-0.03, 0.03), p=0.8),
                 module.ToGray(p=0.05),
-                module.GaussianBlur(blur_limit=(3, 5), p=0.1),
+                module.GaussianBlur((3, 5), p=0.1),
                 module.GaussNoise(std_range=(0.01, 0.05), p=0.1),
                 module.CoarseDropout(
                     num_holes_range=(1, 4), hole_height_range=(0.02, 0.1),

@@ -207,7 +207,7 @@ FILES = [
     (b'{"annotations": [], "images": [], "annotations": [{"id": 1}]}', "annotations are listed twice"),
     (valid(annotations=[{"id": 1, "x": float("nan")}]), r"NaN \(byte \d+\) stands where a number is due"),
     (valid(info=float("-inf")), r"Infinity \(byte \d+\) stands where"),
-    (b'{"images": [], "x": ' + b"[" * 5000 + b"]" * 5000 + b', "annotations": []}', "nested too deeply"),
+    (b'{"images": [], "x": ' + b"[" * 200_000 + b"]" * 200_000 + b', "annotations": []}', "nested too deeply"),
 ]  # fmt: skip
 
 
