@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -146,15 +146,19 @@ class Folder:
         return self._twins[subfolder].get(os.path.splitext(name)[0])
 
 
-def choose_folder(candidates: Iterable[Path], file_names: Sequence[str]) -> Path | None:
-    """Return the candidate that holds most of the named files, None where none holds any."""
-    sample = [
-        name for name in file_names[:: max(1, len(file_names) // 50)] if not leaves_folder(name)
-    ]
+def choose_folder(candidates: Sequence[Path], file_names: Sequence[str]) -> Path | None:
+    """Return the candidate that holds most of the named files, None where none does.
+
+    The first candidate and folders named as images folders may hold any of them; another must hold
+    half, so that a neighbouring project with some equal names is not taken for ours.
+    """
+    names = file_names[:: max(1, len(file_names) // 50)]
+    sample = [name for name in names if not leaves_folder(name)]
     best, most = None, 0
-    for candidate in candidates:
+    for position, candidate in enumerate(candidates):
         hits = sum(os.path.exists(os.path.join(candidate, name)) for name in sample)
-        if hits > most:
+        ours = position == 0 or candidate.name.lower() in _IMAGE_FOLDERS
+        if hits > most and (ours or 2 * hits >= len(sample)):
             best, most = candidate, hits
         if sample and most == len(sample):
             break

@@ -580,3 +580,13 @@ def test_a_subset_holds_what_its_positions_hold(tmp_path_factory, indices):
         for ours, theirs in zip(example.annotations.polygons or none, whole.polygons, strict=True):
             assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
     assert [e.annotation_ids for e in part] == [dataset[i].annotation_ids for i in indices]
+
+
+def test_images_of_a_neighbouring_project_are_not_taken(tmp_path):
+    images = [{"id": k, "file_name": f"{k}.jpg", "height": 40, "width": 60} for k in range(5)]
+    file = coco(tmp_path / "ours", [], images=images, write_images=False)
+    image(tmp_path / "theirs" / "1.jpg")
+    assert kinds(load(file)) == [("images-missing", "kept")]
+    for k in range(5):
+        image(tmp_path / "pictures" / f"{k}.jpg")
+    assert load(file)[1].path == tmp_path / "pictures" / "1.jpg"
