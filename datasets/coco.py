@@ -384,10 +384,21 @@ class _Columns:
         self.first_part.frombytes(firsts.tobytes())
         return True
 
-    def _problem(self, kind: str, detail: str, action: Action, row: int) -> None:
-        found = Problem(kind, detail, action, str(self.path), self.image_ids[row], self.ids[row])
+    def _list(
+        self,
+        kind: str,
+        detail: str,
+        action: Action,
+        image_id: Id | None = None,
+        annotation_id: Id | None = None,
+    ) -> None:
+        """List a problem; with `strict`, raise it."""
+        found = Problem(kind, detail, action, str(self.path), image_id, annotation_id)
         self.problems.append(found)
         raise_first([found], self.strict)
+
+    def _problem(self, kind: str, detail: str, action: Action, row: int) -> None:
+        self._list(kind, detail, action, self.image_ids[row], self.ids[row])
 
     def _bad_part(self, row: int, part: Sequence[float]) -> None:
         numbers_ = ", ".join(f"{number:g}" for number in part[:6])
@@ -427,16 +438,8 @@ class _Columns:
             detail = (
                 f"annotation {row} of the list lacks a usable id, image_id or category_id: {error}"
             )
-            found = Problem(
-                "annotation-invalid",
-                detail,
-                "dropped",
-                str(self.path),
-                None,
-                fields.get("id") if isinstance(fields.get("id"), (int, str)) else None,
-            )
-            self.problems.append(found)
-            raise_first([found], self.strict)
+            known = fields.get("id") if isinstance(fields.get("id"), (int, str)) else None
+            self._list("annotation-invalid", detail, "dropped", annotation_id=known)
             return
         self.ids = _with_ids(self.ids, ids[:1])
         self.image_ids = _with_ids(self.image_ids, ids[1:2])
@@ -576,9 +579,7 @@ class _Columns:
         return tuple(str(class_id) for class_id in ids), ids, labels
 
     def _file_problem(self, kind: str, detail: str, action: Action = "kept") -> None:
-        found = Problem(kind, detail, action, str(self.path))
-        self.problems.append(found)
-        raise_first([found], self.strict)
+        self._list(kind, detail, action)
 
     def _images(self, rest: dict[str, Any]) -> Images:
         records = rest.get("images")
@@ -606,9 +607,7 @@ class _Columns:
         return Images(ids, names, [], size[:, 0].copy(), size[:, 1].copy(), kept)
 
     def _image_problem(self, kind: str, detail: str, image_id: Id | None) -> None:
-        found = Problem(kind, detail, "dropped", str(self.path), image_id)
-        self.problems.append(found)
-        raise_first([found], self.strict)
+        self._list(kind, detail, "dropped", image_id)
 
     def _report_unknown(
         self, where: NDArray[np.bool_], kind: str, noun: str, ids: Sequence[Id]
@@ -659,16 +658,8 @@ class _Columns:
             problem = _mask_problem(size, counts, images, int(objects.image[row]))
             if problem:
                 del rles[row]
-                found = Problem(
-                    "mask-invalid",
-                    problem,
-                    "dropped",
-                    str(self.path),
-                    images.ids[objects.image[row]],
-                    objects.ids[row],
-                )
-                self.problems.append(found)
-                raise_first([found], self.strict)
+                where = images.ids[objects.image[row]], objects.ids[row]
+                self._list("mask-invalid", problem, "dropped", *where)
         unboxed = np.flatnonzero(np.isnan(xywh).all(axis=1)).tolist()
         xywh = xywh.copy() if unboxed else xywh
         for row in unboxed:
@@ -680,16 +671,8 @@ class _Columns:
             box = tight_box(parts, mask, points)
             if not np.isnan(box).any():
                 xywh[row] = boxes.to_xywh(np.array(box))
-                found = Problem(
-                    "box-missing",
-                    "no bbox: taken tight around its shape",
-                    "kept",
-                    str(self.path),
-                    images.ids[objects.image[row]],
-                    objects.ids[row],
-                )
-                self.problems.append(found)
-                raise_first([found], self.strict)
+                where = images.ids[objects.image[row]], objects.ids[row]
+                self._list("box-missing", "no bbox: taken tight around its shape", "kept", *where)
         return replace(objects, xywh=xywh, rles=rles)
 
 

@@ -380,12 +380,13 @@ def convert(
 
 def _stored_pixels(dataset: Dataset, example: Example, placement: Placement) -> Any:
     from ytrue.datasets.pixels import decode_image, place_pixels
+    from ytrue.viz.assignment import PAD
 
     where = f"{dataset.source}, image {example.image_id}"
     data = dataset.store.image_bytes(example.image_id)  # type: ignore[union-attr]
     return place_pixels(
         lambda shrink: decode_image(data, where=where, shrink=shrink), placement,
-        pad=(124, 116, 104), where=where,
+        pad=PAD, where=where,
     )  # fmt: skip
 
 

@@ -36,8 +36,6 @@ lies in padding, which overrides it).
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 LOST: Final[tuple[Outcome, ...]] = OUTCOMES[3:]
 
-ENCODED: Final[tuple[Outcome, ...]] = ("matched", "forced")
-
 
 @runtime_checkable
 class Encoder(Protocol):
