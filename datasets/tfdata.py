@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +24,13 @@ from ytrue.datasets.augment import Augment, Job, as_augment
 from ytrue.datasets.dataset import ImageStore
 from ytrue.datasets.pixels import Pixels, decode_image, read_image
 from ytrue.errors import DataError
+from ytrue.normalising import NORMALISATIONS
 from ytrue.resizing import RESIZE_MODES, ResizeMode
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 log = logging.getLogger("ytrue")
-
-_IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
-_IMAGENET_STD: Final = (58.395, 57.12, 57.375)
-NORMALISATIONS: Final = {
-    "uint8": None,
-    "imagenet": (_IMAGENET_MEAN, _IMAGENET_STD),
-    "lite": ((127.0,) * 3, (128.0,) * 3),
-}
-"""Name -> (mean, standard deviation) of each channel; "imagenet" is EfficientDet's own
-(google/automl hparams_config.py), "lite" that of its lite models."""
 
 
 class Source(Protocol):
@@ -192,7 +183,7 @@ def _check(
         raise ValueError(f"batch_size={batch_size}: expected at least 1")
     for name, value, allowed in (
         ("resize", resize, RESIZE_MODES),
-        ("images", images, tuple(NORMALISATIONS)),
+        ("images", images, ("uint8", *NORMALISATIONS)),
         ("on_error", on_error, ("raise", "skip")),
     ):
         if value not in allowed:
@@ -216,7 +207,7 @@ def _check_counts(
 
 
 def _pad(images: str) -> tuple[int, int, int]:
-    mean = (NORMALISATIONS[images] or (_IMAGENET_MEAN,))[0]
+    mean = NORMALISATIONS["imagenet" if images == "uint8" else images][0]
     return round(mean[0]), round(mean[1]), round(mean[2])
 
 
@@ -227,12 +218,11 @@ def _cores() -> int:
 def _normalised(pixels: tf.Tensor, images: str) -> tf.Tensor:
     import tensorflow as tf
 
-    constants = NORMALISATIONS[images]
-    if constants is None:
+    if images == "uint8":
         return pixels
     # As whole rows: broadcasting over an axis of three runs at a fraction of memory's speed.
     _, height, width, channels = pixels.shape
-    mean, std = (np.tile(np.array(c, np.float32), width) for c in constants)
+    mean, std = (np.tile(np.array(c, np.float32), width) for c in NORMALISATIONS[images])
     rows = tf.cast(tf.reshape(pixels, (-1, height, width * channels)), tf.float32)
     normalised = rows * tf.constant(1 / std) - tf.constant(mean / std)
     return tf.ensure_shape(tf.reshape(normalised, tf.shape(pixels)), pixels.shape)

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from ytrue import DataError
 from ytrue.datasets import Report, load, pipeline, write_shapes
-from ytrue.datasets.tfdata import NORMALISATIONS
 from ytrue.encoders import preset
+from ytrue.normalising import NORMALISATIONS
 
 
 @pytest.fixture(scope="module")

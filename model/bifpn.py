@@ -1,0 +1,296 @@
+"""BiFPN: features of all strides mixed top-down and bottom-up, as often as there are cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from ytrue.model.layers import ConvNorm, activate
+from ytrue.model.variants import Fusion
+
+# Keeps the sum of the weights above 0: google/automl efficientdet_keras.py, fuse_features.
+FUSION_EPSILON: Final = 1e-4
+
+FUSIONS: Final = ("fast", "softmax", "sum", "channel_fast", "channel_softmax")
+
+
+class Node(NamedTuple):
+    """One fusion: the level it is of, and its inputs, by their place among all features so far."""
+
+    level: int
+    inputs: tuple[int, ...]
+
+
+def cell_nodes(min_level: int, max_level: int) -> tuple[Node, ...]:
+    """Return the nodes of one cell in the official order.
+
+    A cell's features are its inputs (one a level, fine to coarse), then what each node adds. The
+    way down fuses a level with the coarser one above it, the way up every feature of a level so
+    far with the finer one below it.
+
+    Reference: google/automl tf2/fpn_configs.py, bifpn_config.
+    """
+    of_level = {level: [level - min_level] for level in range(min_level, max_level + 1)}
+    nodes: list[Node] = []
+
+    def add(level: int, inputs: tuple[int, ...]) -> None:
+        nodes.append(Node(level, inputs))
+        of_level[level].append(len(of_level) + len(nodes) - 1)
+
+    for level in range(max_level - 1, min_level - 1, -1):
+        add(level, (of_level[level][-1], of_level[level + 1][-1]))
+    for level in range(min_level + 1, max_level + 1):
+        add(level, (*of_level[level], of_level[level - 1][-1]))
+    return tuple(nodes)
+
+
+def upsampled(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Return x (B, h, w, C) at twice its size, nearest neighbour, cut to the size of `like`.
+
+    Of all sizes that halve to (h, w), rounding up, this equals the official resize.
+    """
+    height, width = _size(like)
+    rows, columns = _size(x)
+    doubled = tf.image.resize(x, (2 * rows, 2 * columns), method="nearest")
+    return doubled[:, :height, :width]
+
+
+def downsampled(x: tf.Tensor) -> tf.Tensor:
+    """Return x at half its size, rounded up: the maximum over 3 x 3, as the official code."""
+    return tf.nn.max_pool2d(x, 3, 2, "SAME")
+
+
+def _size(x: tf.Tensor) -> tuple[Any, Any]:
+    dynamic = tf.shape(x)
+    return tuple(dynamic[i] if x.shape[i] is None else x.shape[i] for i in (1, 2))
+
+
+class Fuse(keras.layers.Layer):
+    """A weighted sum of features of one shape (row D5).
+
+    Args:
+        method: "fast": relu(w) / (sum of relu(w) + 1e-4); "softmax"; "sum": no weights;
+            "channel_fast" and "channel_softmax": one weight a channel instead of one an input.
+        inputs: how many features are fused.
+    """
+
+    def __init__(self, method: Fusion, inputs: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.method = method
+        self.inputs = inputs
+
+    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
+        """Create one weight an input, () or (channels,)."""
+        shape = (input_shape[0][-1],) if self.method.startswith("channel") else ()
+        count = 0 if self.method == "sum" else self.inputs
+        self.fusion_weights = [
+            self.add_weight(name=f"weight_{i}", shape=shape, initializer="ones", autocast=False)
+            for i in range(count)
+        ]
+
+    def call(self, features: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the fused feature, of the inputs' shape."""
+        if self.method == "sum":
+            return tf.add_n(list(features))
+        shares = [tf.cast(share, features[0].dtype) for share in self.shares()]
+        return tf.add_n([x * share for x, share in zip(features, shares, strict=True)])
+
+    def shares(self) -> list[tf.Tensor]:
+        """Return what each input is multiplied with, () or (channels,) float32."""
+        weights = [tf.convert_to_tensor(weight) for weight in self.fusion_weights]
+        if self.method.endswith("fast"):
+            weights = [tf.nn.relu(weight) for weight in weights]
+            total = tf.add_n(weights) + FUSION_EPSILON
+            return [weight / total for weight in weights]
+        return tf.unstack(tf.nn.softmax(tf.stack(weights), axis=0))
+
+    def compute_output_shape(
+        self, input_shape: Sequence[tuple[int | None, ...]]
+    ) -> tuple[int | None, ...]:
+        """Return the shape of the first input."""
+        return input_shape[0]
+
+
+class FusionNode(keras.layers.Layer):
+    """Bring the inputs to one size and width, fuse them, activate, convolve, normalise."""
+
+    def __init__(
+        self,
+        node: Node,
+        input_levels: Sequence[int],
+        channels: Sequence[int],
+        filters: int,
+        *,
+        fusion: Fusion,
+        activation: str,
+        separable: bool,
+        folded: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        conv: dict[str, Any] = {"folded": folded, "dtype": self.dtype_policy}
+        self.node = node
+        self.input_levels = tuple(input_levels)
+        self.laterals = [
+            None if width == filters else lateral(filters, name=f"lateral_{i}", **conv)
+            for i, width in enumerate(channels)
+        ]
+        self.fuse = Fuse(fusion, len(channels), name="fuse", dtype=self.dtype_policy)
+        self.activation = activation
+        self.conv = ConvNorm(
+            filters,
+            3,
+            kind="separable" if separable else "full",
+            use_bias=True,
+            kernel_initializer="glorot_uniform",
+            name="conv",
+            **conv,
+        )
+
+    def call(self, features: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        """Return (B, h, w, filters); the first feature is of the node's own level."""
+        resampled = []
+        for x, conv, level in zip(features, self.laterals, self.input_levels, strict=True):
+            if conv is not None:
+                x = conv(x, training=training)
+            if level > self.node.level:
+                x = upsampled(x, features[0])
+            elif level < self.node.level:
+                x = downsampled(x)
+            resampled.append(x)
+        return self.conv(activate(self.fuse(resampled), self.activation), training=training)
+
+
+def lateral(filters: int, **kwargs: Any) -> ConvNorm:
+    """Return the 1x1 convolution and batch norm that bring a feature to the common width (D4)."""
+    return ConvNorm(filters, 1, use_bias=True, kernel_initializer="glorot_uniform", **kwargs)
+
+
+@keras.saving.register_keras_serializable("ytrue")
+class BiFPN(keras.layers.Layer):
+    """The pyramid between any backbone and any head.
+
+    Args:
+        filters: channels of every output.
+        cells: how often the two ways are gone.
+        min_level, max_level: finest and coarsest level; level l has the stride 2^l. Levels that
+            the backbone lacks are made by pooling its last one (row D3).
+        fusion: "fast", "softmax", "sum", "channel_fast" or "channel_softmax"; see `Fuse`.
+        activation: "swish" or "relu6".
+        separable: of the convolution after each fusion.
+        folded: without batch norms; see `ytrue.model.folding`.
+
+    Call:
+        features: backbone features of consecutive strides from 2^min_level on, fine to coarse,
+        (B, h, w, any channels). Returns max_level - min_level + 1 features (B, h, w, filters).
+
+    Raises:
+        ValueError: an argument out of range, named with its value.
+
+    Reference:
+        Tan, Pang, Le: EfficientDet, https://arxiv.org/abs/1911.09070, figure 2 (d), and google/automl
+        tf2/efficientdet_keras.py.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        cells: int,
+        *,
+        min_level: int = 3,
+        max_level: int = 7,
+        fusion: Fusion = "fast",
+        activation: str = "swish",
+        separable: bool = True,
+        folded: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion={fusion!r}: expected one of {', '.join(FUSIONS)}")
+        if max_level <= min_level:
+            raise ValueError(
+                f"min_level={min_level}, max_level={max_level}: a pyramid needs two levels or more"
+            )
+        self._arguments: dict[str, Any] = {
+            "filters": filters,
+            "cells": cells,
+            "min_level": min_level,
+            "max_level": max_level,
+            "fusion": fusion,
+            "activation": activation,
+            "separable": separable,
+            "folded": folded,
+        }
+        self.filters = filters
+        self.levels = tuple(range(min_level, max_level + 1))
+
+    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
+        """Create the layers that the inputs' number and channels ask for."""
+        channels: list[Any] = [shape[-1] for shape in input_shape]
+        if len(channels) > len(self.levels):
+            raise ValueError(
+                f"{len(channels)} features for {len(self.levels)} levels {self.levels}: "
+                "leave out the finest or raise max_level"
+            )
+        given = len(channels)
+        common = {"folded": self._arguments["folded"], "dtype": self.dtype_policy}
+        self.coarser = (
+            lateral(self.filters, name="coarser", **common)
+            if given < len(self.levels) and channels[-1] != self.filters
+            else None
+        )
+        channels += [self.filters] * (len(self.levels) - given)
+        self.cells = []
+        for cell in range(self._arguments["cells"]):
+            self.cells.append(self._cell(cell, channels))
+            channels = [self.filters] * len(self.levels)
+
+    def call(self, features: Sequence[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
+        """Return the mixed features, fine to coarse."""
+        inputs = list(features)
+        if len(inputs) < len(self.levels) and self.coarser is not None:
+            inputs.append(downsampled(self.coarser(inputs[-1], training=training)))
+        while len(inputs) < len(self.levels):
+            inputs.append(downsampled(inputs[-1]))
+        for nodes in self.cells:
+            so_far = inputs
+            for node in nodes:
+                chosen = [so_far[k] for k in node.node.inputs]
+                so_far = [*so_far, node(chosen, training=training)]
+            inputs = self._outputs(so_far)
+        return inputs
+
+    def _outputs(self, features: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the last feature of each level: after the way up, those of the last nodes."""
+        count = len(self.levels)
+        finest = 2 * count - 2  # the way down ends with the finest level
+        return [features[finest], *features[finest + 1 :]]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), **self._arguments}
+
+    def _cell(self, cell: int, channels: Sequence[int]) -> list[FusionNode]:
+        levels, widths, nodes = list(self.levels), list(channels), []
+        for i, node in enumerate(cell_nodes(self.levels[0], self.levels[-1])):
+            nodes.append(
+                FusionNode(
+                    node,
+                    [levels[k] for k in node.inputs],
+                    [widths[k] for k in node.inputs],
+                    self.filters,
+                    fusion=self._arguments["fusion"],
+                    activation=self._arguments["activation"],
+                    separable=self._arguments["separable"],
+                    folded=self._arguments["folded"],
+                    dtype=self.dtype_policy,
+                    name=f"cell_{cell}_node_{i}",
+                )
+            )
+            levels.append(node.level)
+            widths.append(self.filters)
+        return nodes

@@ -1,0 +1,266 @@
+"""EfficientNet: classifier, and the features that a detector's pyramid starts from."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ytrue.model.images import normalised
+from ytrue.model.layers import ConvNorm, SqueezeExcite, dense_initializer, drop_connect
+from ytrue.model.variants import (
+    BACKBONES,
+    EXCITE_RATIO,
+    STAGES,
+    STEM_FILTERS,
+    TOP_FILTERS,
+    Backbone,
+    known,
+    scaled_filters,
+)
+
+
+class InvertedBottleneck(keras.layers.Layer):
+    """Widen, convolve each channel, excite, project; add the input where shapes allow.
+
+    The projection has no activation, nor has the sum (row N3).
+    """
+
+    def __init__(
+        self,
+        filters_in: int,
+        filters: int,
+        kernel_size: int,
+        strides: int,
+        expansion: int,
+        *,
+        activation: str,
+        excite: bool,
+        drop_rate: float,
+        folded: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        wide = filters_in * expansion
+        common: dict[str, Any] = {"dtype": self.dtype_policy}
+        conv = common | {"folded": folded}
+        self.strides = strides
+        self.expand = (
+            ConvNorm(wide, 1, activation=activation, name="expand", **conv)
+            if expansion > 1
+            else None
+        )
+        self.depthwise = ConvNorm(
+            None,
+            kernel_size,
+            kind="depthwise",
+            strides=strides,
+            activation=activation,
+            name="depthwise",
+            **conv,
+        )
+        reduced = max(1, int(filters_in * EXCITE_RATIO))
+        self.excite = (
+            SqueezeExcite(reduced, activation, name="excite", **common) if excite else None
+        )
+        self.project = ConvNorm(filters, 1, name="project", **conv)
+        residual = strides == 1 and filters_in == filters
+        self.drop = drop_connect(drop_rate, name="drop", **common) if residual else None
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return (B, ceil(height / strides), ceil(width / strides), filters)."""
+        y = x if self.expand is None else self.expand(x, training=training)
+        y = self.depthwise(y, training=training)
+        if self.excite is not None:
+            y = self.excite(y)
+        y = self.project(y, training=training)
+        if self.drop is None:
+            return y
+        return self.drop(y, training=training) + x
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of `call`'s result."""
+        return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
+
+
+@keras.saving.register_keras_serializable("ytrue")
+class EfficientNet(keras.Model):
+    """EfficientNet B0 to B7 and lite0 to lite4.
+
+    Args:
+        variant: "b0" to "b7", "lite0" to "lite4".
+        num_classes: width of the classifier.
+        include_top: False leaves out the last 1x1 convolution, the pooling and the classifier;
+            the call then returns the features.
+        activation: of the classifier, "softmax" or None for logits.
+        dropout_rate: share of single units dropped before the classifier; None: the variant's.
+        drop_connect_rate: share of samples whose last residual branch is dropped; it grows
+            linearly from 0 at the first block (row N6).
+        pretrained: "lite0-imagenet": real weights, from a package (extra `pretrained`).
+        folded: without batch norms, their arithmetic in the kernels; see `fold`.
+
+    Call:
+        images (B, height, width, 3), any size; uint8 RGB, which is normalised as the variant
+        wants, or floats, normalised already. Returns (B, num_classes) or, without top, the list of
+        `features`.
+
+    Raises:
+        ValueError: no such variant or weights; the message lists them.
+        DataError: the package of the pretrained weights is not installed.
+
+    Reference:
+        Tan, Le: EfficientNet, https://arxiv.org/abs/1905.11946, and google/automl
+        efficientdet/backbone/efficientnet_model.py.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        num_classes: int = 1000,
+        *,
+        include_top: bool = True,
+        activation: str | None = "softmax",
+        dropout_rate: float | None = None,
+        drop_connect_rate: float = 0.2,
+        pretrained: str | None = None,
+        folded: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        spec = BACKBONES[known(BACKBONES, variant, "EfficientNet variant")]
+        super().__init__(**{"name": f"efficientnet-{variant}", **kwargs})
+        if dropout_rate is None:
+            dropout_rate = spec.dropout_rate
+        self._arguments: dict[str, Any] = {
+            "variant": variant,
+            "num_classes": num_classes,
+            "include_top": include_top,
+            "activation": activation,
+            "dropout_rate": dropout_rate,
+            "drop_connect_rate": drop_connect_rate,
+            "folded": folded,
+        }
+        common: dict[str, Any] = {"folded": folded, "dtype": self.dtype_policy}
+        self.variant = variant
+        self.lite = spec.lite
+        self.repeats = _repeats(spec)
+        filters = STEM_FILTERS if spec.lite else scaled_filters(STEM_FILTERS, spec.width)
+        self.stem = ConvNorm(
+            filters,
+            3,
+            strides=2,
+            activation=spec.activation,
+            name="stem",
+            **common,
+        )
+        self.blocks = _blocks(spec, filters, drop_connect_rate, **common)
+        self.top: ConvNorm | None = None
+        self.dropout: Any = None
+        self.classifier: Any = None
+        if include_top:
+            filters = TOP_FILTERS if spec.lite else scaled_filters(TOP_FILTERS, spec.width)
+            self.top = ConvNorm(filters, 1, activation=spec.activation, name="top", **common)
+            self.dropout = keras.layers.Dropout(dropout_rate, name="dropout")
+            self.classifier = keras.layers.Dense(
+                num_classes,
+                activation=activation,
+                kernel_initializer=dense_initializer(),
+                dtype="float32",
+                name="classifier",
+            )
+        self(keras.KerasTensor((None, None, None, 3)))
+        if pretrained is not None:
+            from ytrue.model.pretrained import load_pretrained
+
+            load_pretrained(self, pretrained)
+
+    def features(self, images: tf.Tensor, training: bool | None = None) -> list[tf.Tensor]:
+        """Return the last features of the strides 2, 4, 8, 16 and 32, fine to coarse."""
+        x = self.stem(
+            normalised(images, lite=self.lite, dtype=self.compute_dtype), training=training
+        )
+        ends = []
+        for block in self.blocks:
+            if block.strides == 2:
+                ends.append(x)
+            x = block(x, training=training)
+        return [*ends, x]
+
+    def call(self, images: tf.Tensor, training: bool | None = None) -> Any:
+        """Return class probabilities (B, num_classes), or the features without top."""
+        features = self.features(images, training=training)
+        if self.top is None:
+            return features
+        x = self.top(features[-1], training=training)
+        x = tf.reduce_mean(x, axis=(1, 2))  # (B, channels)
+        return self.classifier(self.dropout(x, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**self._arguments, "name": self.name, "dtype": self.dtype_policy.name}
+
+    @property
+    def channels(self) -> tuple[int | None, ...]:
+        """Channels of `features`, fine to coarse."""
+        ends = [block for block, following in pairwise(self.blocks) if following.strides == 2]
+        return tuple(block.project.filters for block in (*ends, self.blocks[-1]))
+
+    def load_official(self, path: str | Path) -> None:
+        """Load google/automl's weights; see `ytrue.model.checkpoints.load_backbone`."""
+        from ytrue.model.checkpoints import load_backbone
+
+        load_backbone(self, path)
+
+    def load_keras_applications(self, other: keras.Model) -> None:
+        """Copy the weights of a keras.applications EfficientNet of the same variant.
+
+        Raises:
+            DataError: weights missing, surplus or of another shape, each named.
+        """
+        from ytrue.model.checkpoints import load_keras_applications
+
+        load_keras_applications(self, other)
+
+    def fold(self) -> EfficientNet:
+        """Return a copy for prediction whose batch norms are folded into the convolutions."""
+        from ytrue.model.folding import folded
+
+        return folded(self)
+
+
+def _repeats(spec: Backbone) -> tuple[int, ...]:
+    """Return the number of blocks of each stage."""
+    last = len(STAGES) - 1
+    return tuple(
+        stage.repeats if spec.lite and i in (0, last) else math.ceil(stage.repeats * spec.depth)
+        for i, stage in enumerate(STAGES)
+    )
+
+
+def _blocks(
+    spec: Backbone, filters_in: int, drop_connect_rate: float, **common: Any
+) -> list[InvertedBottleneck]:
+    shapes = []
+    for stage, repeats in zip(STAGES, _repeats(spec), strict=True):
+        filters = scaled_filters(stage.filters, spec.width)
+        for repeat in range(repeats):
+            shapes.append((filters_in, filters, stage, stage.strides if repeat == 0 else 1))
+            filters_in = filters
+    return [
+        InvertedBottleneck(
+            inner,
+            filters,
+            stage.kernel_size,
+            strides,
+            stage.expansion,
+            activation=spec.activation,
+            excite=not spec.lite,
+            drop_rate=drop_connect_rate * i / len(shapes),
+            name=f"block_{i}",
+            **common,
+        )
+        for i, (inner, filters, stage, strides) in enumerate(shapes)
+    ]

@@ -1,0 +1,71 @@
+"""Batch norms folded into the convolutions before them: fewer steps, equal outputs.
+
+In inference a batch norm is x * scale + shift, channel by channel, so its scale goes into the
+kernel and the rest into a bias. Where batch norms of several levels share one kernel, each level
+gets a kernel of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import keras
+
+from ytrue.model.layers import ConvNorm
+
+Model = TypeVar("Model", bound=keras.Model)
+
+
+def folded(model: Model) -> Model:
+    """Return a copy of the model without batch norms, for prediction.
+
+    Raises:
+        ValueError: the model is folded already.
+    """
+    config = model.get_config()
+    if config["folded"]:
+        raise ValueError(f"{model.name} is folded already")
+    copy = type(model).from_config({**config, "folded": True})
+    for source, target in zip(_leaves(model), _leaves(copy), strict=True):
+        if isinstance(source, ConvNorm):
+            _fold(source, target)
+        else:
+            for mine, theirs in zip(source.weights, target.weights, strict=True):
+                theirs.assign(mine)
+    copy.trainable = False
+    return copy
+
+
+def _leaves(layer: Any) -> Iterator[Any]:
+    """Yield the layers that own weights, in one order for a model and its folded copy."""
+    inner = [] if isinstance(layer, ConvNorm) else list(layer._flatten_layers(False, False))
+    if not inner:
+        if layer.weights:
+            yield layer
+        return
+    own = {id(weight) for weight in layer.weights}
+    own -= {id(weight) for one in inner for weight in one.weights}
+    assert not own, f"{layer.path} holds weights beside layers"
+    for one in inner:
+        yield from _leaves(one)
+
+
+def _fold(source: ConvNorm, target: ConvNorm) -> None:
+    for kernel, copy in zip(source.depthwise_kernels, target.depthwise_kernels, strict=False):
+        copy.assign(kernel)
+    if not source.norms:
+        for kernel, copy in zip(source.kernels, target.kernels, strict=True):
+            copy.assign(kernel)
+        for bias, copy in zip(source.biases, target.biases, strict=True):
+            copy.assign(bias)
+        return
+    bias = source.biases[0].numpy() if source.biases else 0.0
+    for level, norm in enumerate(source.norms):
+        scale, shift = norm.scale_and_shift()
+        if source.kind == "depthwise":
+            scaled = source.depthwise_kernels[0].numpy() * scale[:, None]
+            target.depthwise_kernels[level].assign(scaled)
+        else:
+            target.kernels[level].assign(source.kernels[0].numpy() * scale)
+        target.biases[level].assign(bias * scale + shift)

@@ -1,0 +1,20 @@
+"""What a network is fed: images as the official weights were trained on."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ytrue.normalising import NORMALISATIONS
+
+
+def normalised(images: tf.Tensor, *, lite: bool, dtype: str) -> tf.Tensor:
+    """Return images (B, height, width, 3) as the network's dtype.
+
+    Integers are taken as RGB in 0 to 255 and normalised with ImageNet's mean and deviation (the
+    lite variants: with 127 and 128); floats are taken as normalised.
+    """
+    images = tf.convert_to_tensor(images)
+    if images.dtype.is_integer:
+        mean, std = NORMALISATIONS["lite" if lite else "imagenet"]
+        images = (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(std)
+    return tf.cast(images, dtype)
