@@ -4,5 +4,6 @@ from ytrue.model.bifpn import BiFPN
 from ytrue.model.efficientdet import EfficientDet
 from ytrue.model.efficientnet import EfficientNet
 from ytrue.model.heads import Head
+from ytrue.model.losses import DetectionLoss
 
-__all__ = ["BiFPN", "EfficientDet", "EfficientNet", "Head"]
+__all__ = ["BiFPN", "DetectionLoss", "EfficientDet", "EfficientNet", "Head"]

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ytrue.model.bifpn import BiFPN
 from ytrue.model.efficientnet import EfficientNet
 from ytrue.model.heads import Head, Sharing, flattened
+from ytrue.model.losses import DetectionLoss, l2_loss
 from ytrue.model.variants import DETECTORS, Fusion, known
 
 MIN_LEVEL = 3
@@ -106,6 +107,10 @@ class EfficientDet(keras.Model):
             anchors * num_classes, spec.head_repeats, prior=prior, name="class_head", **common
         )
         self.box_head = Head(anchors * 4, spec.head_repeats, name="box_head", **common)
+        self.detection_loss: DetectionLoss | None = None
+        self.loss_parts = {
+            name: keras.metrics.Mean(name=f"{name}_loss") for name in ("class", "box", "iou", "l2")
+        }
         self(keras.KerasTensor((None, None, None, 3)))
 
     def features(self, images: tf.Tensor, training: bool | None = None) -> list[tf.Tensor]:
@@ -120,6 +125,54 @@ class EfficientDet(keras.Model):
             "class": flattened(self.class_head(features, training=training), self.num_classes),
             "box": flattened(self.box_head(features, training=training), 4),
         }
+
+    def compile(  # type: ignore[override, unused-ignore]
+        self,
+        optimizer: Any = "rmsprop",
+        loss: DetectionLoss | None = None,
+        *,
+        weight_decay: float = 4e-5,
+        **kwargs: Any,
+    ) -> None:
+        """Make the model ready for `fit`.
+
+        Args:
+            optimizer: Keras' name or object.
+            loss: compares the targets of `AnchorEncoder` with the outputs; None: google/automl's
+                settings.
+            weight_decay: of the L2 loss on kernels.
+            **kwargs: Keras' own, such as `jit_compile`; False by default, as XLA is many times
+                slower on a CPU.
+        """
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        self.detection_loss = DetectionLoss() if loss is None else loss
+        self.weight_decay = weight_decay
+
+    @property
+    def metrics(self) -> list[Any]:
+        """What `fit` reports: the loss and its parts."""
+        iou = self.detection_loss is not None and self.detection_loss.iou is not None
+        return [one for one in super().metrics if iou or one.name != "iou_loss"]
+
+    def compute_loss(
+        self,
+        x: Any = None,  # noqa: ARG002
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Return this replica's share of the batch's loss, L2 included, for Keras' training step."""
+        if sample_weight is not None:
+            raise ValueError("sample weights are not supported: leave anchors out by state -1")
+        losses = self.detection_loss(y, y_pred, training=training)
+        total = losses.pop("loss")
+        losses["l2"] = l2_loss(self.trainable_variables, self.weight_decay)
+        for name, value in losses.items():
+            self.loss_parts[name].update_state(value)
+        # Keras sums gradients over replicas.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return (total + losses["l2"]) / replicas
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""

@@ -1,0 +1,249 @@
+"""EfficientDet-D0 at 512 x 512 on a CPU against effdet and keras-hub's RetinaNet.
+
+    python benchmarks/model.py                  # what is installed of effdet (torch) and keras-hub
+    python benchmarks/model.py --xla            # also ours compiled by XLA, which takes minutes
+
+Every measurement runs in a process of its own, with the same number of threads, the processes in
+turn, `--rounds` times. Weights and images are random: they do not change the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import numpy as np
+from timing import machine, table
+
+SIZE, CLASSES, ANCHORS = 512, 90, 49104
+FORWARD, FOLDED, XLA, STEP = "forward", "folded", "forward, XLA", "training step"
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measured(first, calls):
+    """Return first call's and best and median later calls' seconds."""
+    start = time.perf_counter()
+    first()
+    begun = time.perf_counter() - start
+    first()
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        first()
+        times.append(time.perf_counter() - start)
+    return {"first": begun, "best": min(times), "median": float(np.median(times))}
+
+
+def random_targets(batch):
+    """About 100 positive anchors an image, targets of noise."""
+    rng = np.random.default_rng(0)
+    state = np.zeros((batch, ANCHORS), np.int8)
+    label = np.full((batch, ANCHORS), -1, np.int32)
+    box = np.zeros((batch, ANCHORS, 4), np.float32)
+    for image in range(batch):
+        chosen = rng.choice(ANCHORS, 100, replace=False)
+        state[image, chosen] = 1
+        label[image, chosen] = rng.integers(0, CLASSES, 100)
+        box[image, chosen] = rng.normal(0, 0.3, (100, 4))
+    return {"state": state, "label": label, "box": box}
+
+
+def tensorflow(threads):
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return tf
+
+
+def ours(what, batch, threads, calls):
+    tf = tensorflow(threads)
+    import keras
+
+    from ytrue.model import EfficientDet
+    from ytrue.model.losses import DetectionLoss
+
+    base = peak()
+    start = time.perf_counter()
+    model = EfficientDet("d0", num_classes=CLASSES)
+    count = model.count_params()
+    if what == FOLDED:
+        model = model.fold()
+    build = time.perf_counter() - start
+    images = tf.random.normal((batch, SIZE, SIZE, 3))
+    if what == STEP:
+        model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), DetectionLoss())
+        data = images, random_targets(batch)
+
+        def call():
+            return float(model.train_on_batch(*data))
+    else:
+        predict = tf.function(model, jit_compile=what == XLA)
+
+        def call():
+            return predict(images)["box"].numpy()
+
+    return {**measured(call, calls), "build": build, "parameters": count, "memory": peak() - base}
+
+
+def keras_hub(what, batch, threads, calls):
+    tf = tensorflow(threads)
+    from keras_hub.models import ResNetBackbone, RetinaNetBackbone, RetinaNetObjectDetector
+
+    base = peak()
+    start = time.perf_counter()
+    encoder = ResNetBackbone(
+        input_conv_filters=[64], input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512], stackwise_num_blocks=[3, 4, 6, 3],
+        stackwise_num_strides=[1, 2, 2, 2], block_type="bottleneck_block",
+        image_shape=(SIZE, SIZE, 3),
+    )  # fmt: skip
+    pyramid = RetinaNetBackbone(encoder, min_level=3, max_level=5, use_p5=True)
+    model = RetinaNetObjectDetector(
+        pyramid, num_classes=CLASSES, bounding_box_format="yxyx", preprocessor=None
+    )
+    build = time.perf_counter() - start
+    images = tf.random.normal((batch, SIZE, SIZE, 3))
+    if what != FORWARD:
+        raise SystemExit(2)
+    predict = tf.function(lambda x: model(x, training=False))
+
+    def call():
+        return predict(images)["bbox_regression"].numpy()
+
+    return {
+        **measured(call, calls),
+        "build": build,
+        "parameters": model.count_params(),
+        "memory": peak() - base,
+    }
+
+
+def effdet(what, batch, threads, calls):
+    import torch
+    from effdet import create_model
+    from effdet.loss import DetectionLoss
+
+    torch.set_num_threads(threads)
+    base = peak()
+    start = time.perf_counter()
+    model = create_model("tf_efficientdet_d0", pretrained=False, pretrained_backbone=False)
+    build = time.perf_counter() - start
+    images = torch.randn(batch, 3, SIZE, SIZE)
+    if what == STEP:
+        model.train()
+        criterion = DetectionLoss(model.config)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        targets = random_targets(batch)
+        sides = [-(-SIZE // 2**level) for level in range(3, 8)]
+        ends = np.cumsum([side * side * 9 for side in sides])[:-1]
+        labels = [
+            torch.from_numpy(part.reshape(batch, side, side, 9).astype(np.int64))
+            for part, side in zip(np.split(targets["label"], ends, axis=1), sides, strict=True)
+        ]
+        boxes = [
+            torch.from_numpy(part.reshape(batch, side, side, 36).copy())
+            for part, side in zip(np.split(targets["box"], ends, axis=1), sides, strict=True)
+        ]
+        positives = torch.full((batch,), 100.0)
+
+        def call():
+            loss, *_ = criterion(*model(images), labels, boxes, positives)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+    else:
+        model.eval()
+
+        def call():
+            with torch.inference_mode():
+                return model(images)
+
+    return {
+        **measured(call, calls),
+        "build": build,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "memory": peak() - base,
+    }
+
+
+WHO = {"ytrue": ours, "effdet": effdet, "keras-hub RetinaNet R50": keras_hub}
+
+
+def in_process(who, what, batch, threads, calls):
+    code = [sys.executable, __file__, "--worker", json.dumps([who, what, batch, threads, calls])]
+    done = subprocess.run(code, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{who}, {what}, batch {batch} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--calls", type=int, default=8)
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        who, what, batch, threads, calls = json.loads(options.worker)
+        print(json.dumps(WHO[who](what, batch, threads, calls)))
+        return
+    peers = [name for name, module in (("effdet", "effdet"), ("keras-hub RetinaNet R50", "keras_hub"))
+             if find_spec(module)]  # fmt: skip
+    plan = [(FORWARD, 1), (FORWARD, 4), (FOLDED, 1), (FOLDED, 4), (STEP, 4)]
+    plan += [(XLA, 1)] if options.xla else []
+    tasks = [
+        (who, what, batch)
+        for what, batch in plan
+        for who in ("ytrue", *peers)
+        if who == "ytrue" or what == FORWARD or (who == "effdet" and what == STEP)
+    ]
+    found = {task: [] for task in tasks}
+    for _ in range(options.rounds):
+        for task in tasks:
+            calls = max(2, options.calls // (3 if task[1] == STEP else 1))
+            found[task].append(in_process(*task, options.threads, calls))
+    packages = ["tensorflow", "keras", *(["torch", "effdet"] if "effdet" in peers else [])]
+    print(machine("numpy", *packages))
+    print(f"\n{SIZE} x {SIZE}, {CLASSES} classes, {options.threads} threads, float32; milliseconds a "
+          f"call, best of {options.rounds} processes\n")  # fmt: skip
+
+    def low(task, key):
+        return min(row[key] for row in found[task])
+
+    rows = []
+    for task in tasks:
+        who, what, batch = task
+        peer = ("effdet", FORWARD if what in (FOLDED, XLA) else what, batch)
+        ratio = f"{low(task, 'best') / low(peer, 'best'):.2f}" if peer in found else ""
+        rows.append((
+            who, what, batch, f"{low(task, 'best') * 1e3:.0f}", f"{low(task, 'median') * 1e3:.0f}",
+            ratio, f"{low(task, 'build') + low(task, 'first'):.1f}", f"{low(task, 'memory'):.0f}",
+            f"{found[task][0]['parameters']:,}",
+        ))  # fmt: skip
+    head = ("model", "what", "batch", "best", "median", "/ effdet", "build + first call, s",
+            "memory, MB", "parameters")  # fmt: skip
+    print(table(head, rows))
+    for batch in (1, 4):
+        plain, folded = (("ytrue", what, batch) for what in (FORWARD, FOLDED))
+        print(
+            f"\nFolded, batch {batch}: {low(plain, 'best') / low(folded, 'best'):.2f} times faster."
+        )
+
+
+if __name__ == "__main__":
+    main()

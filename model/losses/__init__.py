@@ -1,0 +1,15 @@
+"""What targets and predictions are compared by."""
+
+from ytrue.model.losses.boxes import decode_offsets, huber_loss, iou_loss
+from ytrue.model.losses.detection import DetectionLoss, l2_loss
+from ytrue.model.losses.focal import focal_loss, focal_terms
+
+__all__ = [
+    "DetectionLoss",
+    "decode_offsets",
+    "focal_loss",
+    "focal_terms",
+    "huber_loss",
+    "iou_loss",
+    "l2_loss",
+]
