@@ -165,9 +165,7 @@ def main():
     grid = AnchorGrid(512)
     lattice, boxes = grid.lattice, np.empty((len(grid), 4), np.float32)
     filling = seconds(lambda: boxes.fill(0))
-    making = seconds(
-        lambda: fill_boxes(lattice.levels, lattice.shapes, lattice.y_edges, lattice.x_edges, boxes)
-    )
+    making = seconds(lambda: fill_boxes(lattice.levels, lattice.y_edges, lattice.x_edges, boxes))
     whole = seconds(lambda: AnchorGrid(512).boxes)
     print(
         f"\nAnchors of D0: {making * 1e6:.0f} us, {making / filling:.1f} times filling their array "

@@ -199,30 +199,28 @@ class AnchorGrid:
     def lattice(self) -> Lattice:
         """The same facts as arrays, for the kernels."""
         per_cell = [len(shapes) for shapes in self.anchor_shapes]
-        levels = [
-            (rows, columns, first, count)
-            for (rows, columns), first, count in zip(
-                self.cells, self.level_offsets[:-1], per_cell, strict=True
-            )
-        ]
-        level_of = np.repeat(np.arange(len(per_cell)), per_cell)
-        slots = [slot for count in per_cell for slot in range(count)]
-        counts = np.array(self.cells)[level_of]  # (S, 2) rows and columns
-        ends = counts.cumsum(axis=0)
-        sizes = np.array([shape for shapes in self.anchor_shapes for shape in shapes])
+        levels = np.column_stack((self.cells, self.level_offsets[:-1], per_cell))
         strides = np.array(self.strides)
+        level_of = np.repeat(np.arange(len(per_cell)), per_cell)
+        slots = np.concatenate([np.arange(count) for count in per_cell])
+        sizes = np.array([shape for shapes in self.anchor_shapes for shape in shapes])
+        counts = levels[level_of, :2]  # (S, 2) rows and columns
         y_edges, x_edges = (
             self._edges(counts[:, axis], strides[level_of, axis], sizes[:, axis]) for axis in (0, 1)
         )
+        shapes = np.column_stack((levels[level_of], counts.cumsum(axis=0) - counts))
+        shapes[:, 2] += slots
+        areas = sizes.prod(axis=1)
+        by_area = np.argsort(areas, kind="stable")
         return Lattice(
-            levels=np.array(levels, np.int64),
-            inverses=1.0 / strides,
+            levels=levels,
+            strides=strides,
             offset=self.cell_offset,
-            shapes=np.column_stack((level_of, slots, ends - counts)).astype(np.int64),
-            sizes=sizes,
+            areas=areas[by_area],
+            sizes=np.column_stack((sizes, 1.0 / strides[level_of]))[by_area],
+            shapes=shapes[by_area],
             y_edges=y_edges,
             x_edges=x_edges,
-            strides=strides,
         )
 
     def _edges(
@@ -239,7 +237,7 @@ class AnchorGrid:
         """(A, 4) `(y_min, x_min, y_max, x_max)` pixels in `precision`, read-only."""
         boxes = np.empty((len(self), 4), self.precision)
         lattice = self.lattice
-        fill_boxes(lattice.levels, lattice.shapes, lattice.y_edges, lattice.x_edges, boxes)
+        fill_boxes(lattice.levels, lattice.y_edges, lattice.x_edges, boxes)
         boxes.flags.writeable = False
         return boxes
 

@@ -1,16 +1,21 @@
 """An object's box relative to an anchor, as a network predicts it.
 
-boxes (N, 4) and anchors (A, 4) of one dtype T; `positives` are the anchors to write, `owner` (A,)
-their object relative to row `begin` of boxes; out (A, 4) float32.
+boxes (N, 4) and the edge tables have one dtype T; positives (3, A + 1) int32 holds in its first
+`count` columns the anchors to write and their rows in y_edges and x_edges, `owner` (A,) their
+object relative to row `begin` of boxes; out (A, 4) float32. The tables stay in the cache where the
+anchors' own boxes would be fetched from memory.
 """
 
 import math
 
 from ytrue.encoders.kernels.jit import kernel
+from ytrue.encoders.kernels.lattice import ANCHOR, X_EDGE, Y_EDGE
 
 
 @kernel
-def encode_centres(boxes, begin, anchors, owner, positives, epsilon, std, out):  # type: ignore[no-untyped-def]
+def encode_centres(  # type: ignore[no-untyped-def]
+    boxes, begin, y_edges, x_edges, owner, positives, count, epsilon, std, out
+):
     """Write (ty, tx, th, tw): centre offsets in anchor sides, logarithms of the sides' ratios.
 
     Reference: google/automl efficientdet/object_detection/faster_rcnn_box_coder.py.
@@ -19,12 +24,13 @@ def encode_centres(boxes, begin, anchors, owner, positives, epsilon, std, out): 
     plain = std[0] == one and std[1] == one and std[2] == one and std[3] == one
     # The same object on anchors of the same size comes many times in a row.
     ratio_y, ratio_x, log_y, log_x = one, one, zero, zero
-    for a in positives:
+    for i in range(count):
+        a, y, x = positives[ANCHOR, i], positives[Y_EDGE, i], positives[X_EDGE, i]
         k = begin + owner[a]
-        anchor_height, anchor_width = anchors[a, 2] - anchors[a, 0], anchors[a, 3] - anchors[a, 1]
+        anchor_height, anchor_width = y_edges[y, 1] - y_edges[y, 0], x_edges[x, 1] - x_edges[x, 0]
         height, width = boxes[k, 2] - boxes[k, 0], boxes[k, 3] - boxes[k, 1]
-        dy = (boxes[k, 0] + height * half) - (anchors[a, 0] + anchor_height * half)
-        dx = (boxes[k, 1] + width * half) - (anchors[a, 1] + anchor_width * half)
+        dy = (boxes[k, 0] + height * half) - (y_edges[y, 0] + anchor_height * half)
+        dx = (boxes[k, 1] + width * half) - (x_edges[x, 0] + anchor_width * half)
         anchor_height, anchor_width = max(anchor_height, epsilon), max(anchor_width, epsilon)
         scale_y = max(height, epsilon) / anchor_height
         scale_x = max(width, epsilon) / anchor_width
@@ -39,15 +45,18 @@ def encode_centres(boxes, begin, anchors, owner, positives, epsilon, std, out): 
 
 
 @kernel
-def encode_corners(boxes, begin, anchors, owner, positives, std, out):  # type: ignore[no-untyped-def]
+def encode_corners(  # type: ignore[no-untyped-def]
+    boxes, begin, y_edges, x_edges, owner, positives, count, std, out
+):
     """Write the distances between equal corners in anchor sides.
 
     Reference: fizyr/keras-retinanet utils/anchors.py, bbox_transform (in x, y order there).
     """
-    for a in positives:
+    for i in range(count):
+        a, y, x = positives[ANCHOR, i], positives[Y_EDGE, i], positives[X_EDGE, i]
         k = begin + owner[a]
-        height, width = anchors[a, 2] - anchors[a, 0], anchors[a, 3] - anchors[a, 1]
-        out[a, 0] = (boxes[k, 0] - anchors[a, 0]) / height / std[0]
-        out[a, 1] = (boxes[k, 1] - anchors[a, 1]) / width / std[1]
-        out[a, 2] = (boxes[k, 2] - anchors[a, 2]) / height / std[2]
-        out[a, 3] = (boxes[k, 3] - anchors[a, 3]) / width / std[3]
+        height, width = y_edges[y, 1] - y_edges[y, 0], x_edges[x, 1] - x_edges[x, 0]
+        out[a, 0] = (boxes[k, 0] - y_edges[y, 0]) / height / std[0]
+        out[a, 1] = (boxes[k, 1] - x_edges[x, 0]) / width / std[1]
+        out[a, 2] = (boxes[k, 2] - y_edges[y, 1]) / height / std[2]
+        out[a, 3] = (boxes[k, 3] - x_edges[x, 1]) / width / std[3]

@@ -10,7 +10,7 @@ from ytrue.encoders.kernels.jit import kernel
 
 
 class Lattice(NamedTuple):
-    """L levels, S anchor shapes (of all levels together, fine to coarse).
+    """L levels, S anchor shapes (of all levels together, by rising area).
 
     Anchor `levels[l, FIRST] + (row * levels[l, COLUMNS] + column) * levels[l, PER_CELL] + slot`
     has its centre at `((row + offset) * strides[l, 0], (column + offset) * strides[l, 1])`. All
@@ -19,17 +19,19 @@ class Lattice(NamedTuple):
     """
 
     levels: NDArray[Any]  # (L, 4) int64: rows, columns, index of the first anchor, anchors a cell
-    inverses: NDArray[Any]  # (L, 2) float64: 1 / stride, y and x
-    offset: float  # of the centre inside its cell, in cells
-    shapes: NDArray[Any]  # (S, 4) int64: level's row, slot in the cell, first row of each table
-    sizes: NDArray[Any]  # (S, 2) float64: height, width
-    y_edges: NDArray[Any]  # (rows of all shapes, 2) T: y_min, y_max
-    x_edges: NDArray[Any]  # (columns of all shapes, 2) T: x_min, x_max
     strides: NDArray[Any]  # (L, 2) float64: y, x
+    offset: float  # of the centre inside its cell, in cells
+    areas: NDArray[Any]  # (S,) float64, rising: a search skips what is too small or too large
+    sizes: NDArray[Any]  # (S, 4) float64: height, width, 1 / stride in y and x
+    shapes: NDArray[Any]  # (S, 6) int64: as `levels`, then its first row in each table
+    y_edges: NDArray[Any]  # (rows of all shapes, 2) T: y_min, y_max, by level, slot, row
+    x_edges: NDArray[Any]  # (columns of all shapes, 2) T: x_min, x_max, by level, slot, column
 
 
-ROWS, COLUMNS, FIRST, PER_CELL = 0, 1, 2, 3
-LEVEL, SLOT, FIRST_Y, FIRST_X = 0, 1, 2, 3
+# Columns of `levels` and `shapes`; FIRST_Y and FIRST_X of `shapes` only.
+ROWS, COLUMNS, FIRST, PER_CELL, FIRST_Y, FIRST_X = 0, 1, 2, 3, 4, 5
+ANCHOR, Y_EDGE, X_EDGE = 0, 1, 2  # rows of what a search found
+TALL, WIDE, PER_Y, PER_X = 0, 1, 2, 3  # of `sizes`
 
 
 @kernel
@@ -46,19 +48,37 @@ def fill_edges(centre_offset, stride, side, edges):  # type: ignore[no-untyped-d
 
 
 @kernel
-def fill_boxes(levels, shapes, y_edges, x_edges, boxes):  # type: ignore[no-untyped-def]
-    """Write every anchor's `(y_min, x_min, y_max, x_max)` to boxes (A, 4)."""
-    for shape in range(shapes.shape[0]):
-        level = shapes[shape, LEVEL]
-        columns, step = levels[level, COLUMNS], levels[level, PER_CELL]
-        first_x = shapes[shape, FIRST_X]
-        for row in range(levels[level, ROWS]):
-            y_min = y_edges[shapes[shape, FIRST_Y] + row, 0]
-            y_max = y_edges[shapes[shape, FIRST_Y] + row, 1]
-            anchor = levels[level, FIRST] + row * columns * step + shapes[shape, SLOT]
-            for column in range(first_x, first_x + columns):
-                boxes[anchor, 0] = y_min
-                boxes[anchor, 1] = x_edges[column, 0]
-                boxes[anchor, 2] = y_max
-                boxes[anchor, 3] = x_edges[column, 1]
-                anchor += step
+def fill_boxes(levels, y_edges, x_edges, boxes):  # type: ignore[no-untyped-def]
+    """Write every anchor's `(y_min, x_min, y_max, x_max)` to boxes (A, 4), in its order."""
+    first_y, first_x = 0, 0
+    for level in range(levels.shape[0]):
+        rows, columns, slots = levels[level, ROWS], levels[level, COLUMNS], levels[level, PER_CELL]
+        # Row by row, so that what the slots write in turn to each line stays in the cache.
+        for row in range(rows):
+            for slot in range(slots):
+                y_min = y_edges[first_y + slot * rows + row, 0]
+                y_max = y_edges[first_y + slot * rows + row, 1]
+                anchor = levels[level, FIRST] + row * columns * slots + slot
+                first = first_x + slot * columns
+                for column in range(first, first + columns):
+                    boxes[anchor, 0] = y_min
+                    boxes[anchor, 1] = x_edges[column, 0]
+                    boxes[anchor, 2] = y_max
+                    boxes[anchor, 3] = x_edges[column, 1]
+                    anchor += slots
+        first_y += slots * rows
+        first_x += slots * columns
+
+
+@kernel
+def locate(levels, anchor):  # type: ignore[no-untyped-def]
+    """Return the anchor's row in y_edges and in x_edges."""
+    first_y, first_x, level = 0, 0, 0
+    while level + 1 < levels.shape[0] and anchor >= levels[level + 1, FIRST]:
+        first_y += levels[level, PER_CELL] * levels[level, ROWS]
+        first_x += levels[level, PER_CELL] * levels[level, COLUMNS]
+        level += 1
+    rows, columns, slots = levels[level, ROWS], levels[level, COLUMNS], levels[level, PER_CELL]
+    cell, slot = divmod(anchor - levels[level, FIRST], slots)
+    row, column = divmod(cell, columns)
+    return first_y + slot * rows + row, first_x + slot * columns + column

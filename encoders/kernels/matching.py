@@ -14,8 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.coding import encode_centres, encode_corners
-from ytrue.encoders.kernels.jit import kernel
-from ytrue.encoders.kernels.lattice import COLUMNS, FIRST, PER_CELL, ROWS
+from ytrue.encoders.kernels.jit import borrowed, kernel
+from ytrue.encoders.kernels.lattice import (
+    ANCHOR,
+    COLUMNS,
+    FIRST,
+    PER_CELL,
+    ROWS,
+    X_EDGE,
+    Y_EDGE,
+    locate,
+)
 from ytrue.encoders.kernels.overlap import area, intersection, share_of_pixels
 from ytrue.encoders.kernels.windows import (
     ANY_OVERLAP,
@@ -23,6 +32,7 @@ from ytrue.encoders.kernels.windows import (
     find_by_share,
     has_extent,
     highest_iou,
+    lowest_anchor,
 )
 
 POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
@@ -94,10 +104,24 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
 
     Returns an object whose label is no class, -1 where there is none.
     """
-    found = np.empty(anchors.shape[0] + 1, np.int32)
-    overlaps = np.empty(anchors.shape[0] + 1, anchors.dtype)
-    claimed = np.empty(anchors.shape[0] + 1, np.int32)
-    highest = np.empty(anchors.shape[0], anchors.dtype)
+    # Two blocks, one above half of both: the allocator then keeps them for the next call, where
+    # four made it return and fault in their pages each time (10 us an image in batches of 16).
+    places = np.empty((6, anchors.shape[0] + 1), np.int32)
+    numbers = np.empty((2, anchors.shape[0] + 1), anchors.dtype)
+    return _match_borrowed(
+        first, end, anchors, lattice, rules, objects, targets, record, places, numbers
+    )
+
+
+@kernel
+def _match_borrowed(  # type: ignore[no-untyped-def]
+    first, end, anchors, lattice, rules, objects, targets, record, places, numbers
+):
+    """Do so with `places` (6, A + 1) int32 and `numbers` (2, A + 1) T for what is found."""
+    anchors, lattice, rules = borrowed(anchors), borrowed(lattice), borrowed(rules)
+    objects, targets, record = borrowed(objects), borrowed(targets), borrowed(record)
+    places, numbers = borrowed(places), borrowed(numbers)
+    found, claimed, overlaps, highest = places[:3], places[3:], numbers[0], numbers[1]
     bad = -1
     for image in range(first, end):
         state, label = targets.state[image], targets.label[image]
@@ -119,7 +143,7 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
             _reserve_argmax(begin, stop, rules, record, label)
         box[:] = 0
         _finish(
-            begin, stop, anchors, rules, objects.boxes, objects.labels, record, state, label, box,
+            begin, stop, lattice, rules, objects.boxes, objects.labels, record, state, label, box,
             owner, claimed, n,
         )  # fmt: skip
         if rules.crowd_ignores:
@@ -132,35 +156,41 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
 
 @kernel
 def _classify(begin, stop, rules, objects, record):  # type: ignore[no-untyped-def]
+    boxes, labels, crowd = objects.boxes, objects.labels, objects.crowd
+    kind, best_iou, best_anchor, reserved, reserved_iou, positives, forced, stolen = record
+    match_degenerate, height, width = rules.match_degenerate, rules.height, rules.width
+    num_classes = rules.num_classes
     bad = -1
     for k in range(begin, stop):
-        if objects.labels[k] < 0 or objects.labels[k] >= rules.num_classes:
+        if labels[k] < 0 or labels[k] >= num_classes:
             bad = k
-        record.best_iou[k] = 0
-        record.best_anchor[k] = -1
-        record.reserved[k] = -1
-        record.reserved_iou[k] = 0
-        record.positives[k] = 0
-        record.forced[k] = 0
-        record.stolen[k] = 0
-        record.kind[k] = _kind(k, rules, objects)
+        best_iou[k] = 0
+        best_anchor[k] = -1
+        reserved[k] = -1
+        reserved_iou[k] = 0
+        positives[k] = 0
+        forced[k] = 0
+        stolen[k] = 0
+        kind[k] = _kind(
+            boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3], crowd[k],
+            match_degenerate, height, width,
+        )  # fmt: skip
     return bad
 
 
 @kernel
-def _kind(k, rules, objects):  # type: ignore[no-untyped-def]
-    boxes = objects.boxes
-    for edge in range(4):
-        if not np.isfinite(boxes[k, edge]):
-            return NOT_FINITE
-    if objects.crowd[k]:
+def _kind(y_min, x_min, y_max, x_max, crowd, match_degenerate, height, width):  # type: ignore[no-untyped-def]
+    finite = np.isfinite(y_min) & np.isfinite(x_min) & np.isfinite(y_max) & np.isfinite(x_max)
+    if not finite:
+        return NOT_FINITE
+    if crowd:
         return CROWD
-    if rules.match_degenerate:
+    if match_degenerate:
         return MATCHED
-    if not (boxes[k, 2] > boxes[k, 0] and boxes[k, 3] > boxes[k, 1]):
+    if not (y_max > y_min and x_max > x_min):
         return NO_AREA
-    inside_y = boxes[k, 2] > 0 and boxes[k, 0] < rules.height
-    inside_x = boxes[k, 3] > 0 and boxes[k, 1] < rules.width
+    inside_y = y_max > 0 and y_min < height
+    inside_x = x_max > 0 and x_min < width
     return MATCHED if inside_y and inside_x else OUTSIDE
 
 
@@ -173,33 +203,36 @@ def _overlap(  # type: ignore[no-untyped-def]
     Returns how many anchors are positive; these stand in `claimed`. `highest` (A,) T holds the
     owner's IoU and is read only where there is an owner.
     """
-    negative_iou, positive_iou = np.float64(rules.negative_iou), rules.positive_iou
+    kind, best_iou, best_anchor = record.kind, record.best_iou, record.best_anchor
+    negative_iou, positive_iou, epsilon = rules.negative_iou, rules.positive_iou, rules.epsilon
     n = 0
     for k in range(begin, stop):
-        if record.kind[k] != MATCHED or not has_extent(boxes, k):
+        if kind[k] != MATCHED or not has_extent(boxes, k):
             continue
-        count = find_by_iou(boxes, k, lattice, negative_iou, rules.epsilon, found, overlaps)
+        count, best = find_by_iou(
+            boxes, k, lattice, np.float64(negative_iou), epsilon, found, overlaps
+        )
         if count == 0:
-            count = _search(boxes, k, lattice, rules.epsilon, found, overlaps)
-        best = _highest(found, overlaps, count)
-        if best >= 0:
-            record.best_anchor[k], record.best_iou[k] = found[best], overlaps[best]
-        if best < 0 or overlaps[best] < rules.negative_iou:
+            count, best = _search(boxes, k, lattice, epsilon, found, overlaps)
+        if count > 0:
+            best_anchor[k], best_iou[k] = lowest_anchor(found, overlaps, count, best), best
+        if count == 0 or best < negative_iou:
             continue
         # Choices instead of branches: which way they go is close to random.
         enough = 0
         for i in range(count):
-            anchor, overlap = found[i], overlaps[i]
+            anchor, overlap = found[ANCHOR, i], overlaps[i]
             positive = (overlap >= positive_iou) | (state[anchor] == POSITIVE)
             state[anchor] = POSITIVE if positive else IGNORE
-            found[enough], overlaps[enough] = anchor, overlap
+            _copy(found, i, found, enough)
+            overlaps[enough] = overlap
             enough += overlap >= positive_iou
         mine = np.int32(k - begin)
         for i in range(enough):
-            anchor, overlap = found[i], overlaps[i]
+            anchor, overlap = found[ANCHOR, i], overlaps[i]
             current, held = owner[anchor], highest[anchor]
             better = (current < 0) | (overlap > held)
-            claimed[n] = anchor
+            _copy(found, i, claimed, n)
             n += current < 0
             highest[anchor] = overlap if better else held
             owner[anchor] = mine if better else current
@@ -207,18 +240,10 @@ def _overlap(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _highest(found, overlaps, count):  # type: ignore[no-untyped-def]
-    """Return the place of the highest overlap, of equal ones the lowest anchor; -1 without."""
-    if count == 0:
-        return -1
-    highest = overlaps[0]
-    for i in range(1, count):
-        highest = overlaps[i] if overlaps[i] > highest else highest
-    best = -1
-    for i in range(count):
-        if overlaps[i] == highest and (best < 0 or found[i] < found[best]):
-            best = i
-    return best
+def _copy(source, place, target, to):  # type: ignore[no-untyped-def]
+    target[ANCHOR, to] = source[ANCHOR, place]
+    target[Y_EDGE, to] = source[Y_EDGE, place]
+    target[X_EDGE, to] = source[X_EDGE, place]
 
 
 @kernel
@@ -226,9 +251,9 @@ def _search(boxes, k, lattice, epsilon, found, overlaps):  # type: ignore[no-unt
     """Find anchors that surely include the best of an object that overlaps none enough."""
     threshold = highest_iou(boxes, k, lattice.sizes) * 0.9
     while True:
-        count = find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps)
+        count, best = find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps)
         if count > 0 or threshold == ANY_OVERLAP:
-            return count
+            return count, best
         threshold = _lower(threshold)
 
 
@@ -254,12 +279,11 @@ def _reserve_greedily(begin, stop, lattice, rules, boxes, record, holder, found,
             if anchor < 0 or overlap <= rules.min_force_iou:
                 break
             if not _accepts(anchor, overlap, k, begin, holder, reserved_iou):
-                best = _best_unrefused(
+                anchor, overlap = _best_unrefused(
                     boxes, k, overlap, begin, lattice, rules, holder, reserved_iou, found, overlaps
                 )
-                if best < 0:
+                if anchor < 0:
                     break
-                anchor, overlap = found[best], overlaps[best]
             loser = -1
             if holder[anchor] >= 0:
                 loser = begin + holder[anchor]
@@ -282,18 +306,21 @@ def _accepts(anchor, overlap, k, begin, holder, reserved_iou):  # type: ignore[n
 def _best_unrefused(  # type: ignore[no-untyped-def]
     boxes, k, highest, begin, lattice, rules, holder, reserved_iou, found, overlaps
 ):
-    """Return the place in `found` of the best anchor that would take object k; -1 without."""
+    """Return the best anchor that would take object k, and their IoU; -1 and 0 without."""
     threshold = np.float64(highest) * 0.9
     while True:
-        count = find_by_iou(boxes, k, lattice, threshold, rules.epsilon, found, overlaps)
-        n = 0
+        count, _ = find_by_iou(boxes, k, lattice, threshold, rules.epsilon, found, overlaps)
+        n, best = 0, boxes.dtype.type(0)
         for i in range(count):
-            above = overlaps[i] > rules.min_force_iou
-            if above and _accepts(found[i], overlaps[i], k, begin, holder, reserved_iou):
-                found[n], overlaps[n] = found[i], overlaps[i]
+            anchor, above = found[ANCHOR, i], overlaps[i] > rules.min_force_iou
+            if above and _accepts(anchor, overlaps[i], k, begin, holder, reserved_iou):
+                found[ANCHOR, n], overlaps[n] = anchor, overlaps[i]
+                best = max(best, overlaps[i])
                 n += 1
-        if n > 0 or threshold == ANY_OVERLAP:
-            return _highest(found, overlaps, n)
+        if n > 0:
+            return lowest_anchor(found, overlaps, n, best), best
+        if threshold == ANY_OVERLAP:
+            return np.int32(-1), best
         threshold = _lower(threshold)
 
 
@@ -315,43 +342,42 @@ def _reserve_argmax(begin, stop, rules, record, holder):  # type: ignore[no-unty
 
 @kernel
 def _finish(  # type: ignore[no-untyped-def]
-    begin, stop, anchors, rules, boxes, labels, record, state, label, box, owner, claimed, count
+    begin, stop, lattice, rules, boxes, labels, record, state, label, box, owner, claimed, count
 ):
     """Turn best overlaps and reservations into targets; overwrites `claimed`."""
+    levels, y_edges, x_edges = lattice.levels, lattice.y_edges, lattice.x_edges
+    reserved, positives = record.reserved, record.positives
+    forced, stolen = record.forced, record.stolen
     merits = 0
-    for anchor in claimed[:count]:
+    for i in range(count):
+        anchor = claimed[ANCHOR, i]
         k = begin + owner[anchor]
         if label[anchor] < 0:
-            claimed[merits] = anchor
+            _copy(claimed, i, claimed, merits)
             merits += 1
-            record.positives[k] += 1
+            positives[k] += 1
             label[anchor] = labels[k]
-        elif record.reserved[k] != anchor:
-            record.stolen[k] += 1
+        elif reserved[k] != anchor:
+            stolen[k] += 1
     for k in range(begin, stop):
-        anchor = record.reserved[k]
+        anchor = reserved[k]
         if anchor < 0:
             continue
-        record.positives[k] += 1
-        record.forced[k] = 0 if owner[anchor] == k - begin else 1
+        positives[k] += 1
+        forced[k] = 0 if owner[anchor] == k - begin else 1
         state[anchor] = POSITIVE
         owner[anchor] = k - begin
         label[anchor] = labels[k]
-        claimed[merits] = anchor
+        claimed[ANCHOR, merits] = anchor
+        claimed[Y_EDGE, merits], claimed[X_EDGE, merits] = locate(levels, anchor)
         merits += 1
     if rules.corner_coder:
-        encode_corners(boxes, begin, anchors, owner, claimed[:merits], rules.coder_std, box)
+        encode_corners(boxes, begin, y_edges, x_edges, owner, claimed, merits, rules.coder_std, box)
     else:
         encode_centres(
-            boxes,
-            begin,
-            anchors,
-            owner,
-            claimed[:merits],
-            rules.coder_epsilon,
-            rules.coder_std,
-            box,
-        )
+            boxes, begin, y_edges, x_edges, owner, claimed, merits,
+            rules.coder_epsilon, rules.coder_std, box,
+        )  # fmt: skip
 
 
 @kernel
@@ -362,7 +388,7 @@ def _ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state,
             continue
         share = np.float64(rules.crowd_ioa)
         for i in range(find_by_share(objects.boxes, k, lattice, share, found)):
-            anchor = found[i]
+            anchor = found[ANCHOR, i]
             if state[anchor] == POSITIVE:
                 continue
             if objects.integrals.shape[0] == 0 or objects.mask_of[k] < 0:

@@ -12,16 +12,20 @@ import numpy as np
 
 from ytrue.encoders.kernels.jit import inlined_kernel, kernel
 from ytrue.encoders.kernels.lattice import (
+    ANCHOR,
     COLUMNS,
     FIRST,
     FIRST_X,
     FIRST_Y,
-    LEVEL,
     PER_CELL,
+    PER_X,
+    PER_Y,
     ROWS,
-    SLOT,
+    TALL,
+    WIDE,
+    X_EDGE,
+    Y_EDGE,
 )
-from ytrue.encoders.kernels.overlap import area
 
 # Rounding moves an overlap by less than one part in ten thousand, an anchor by far less than
 # a 64th of a cell (float32 at 8,192 pixels: half a thousandth of a pixel).
@@ -54,108 +58,113 @@ def cells(centre, reach, inverse, offset, count):  # type: ignore[no-untyped-def
 
 
 @inlined_kernel
-def window(  # type: ignore[no-untyped-def]
-    centre_y, centre_x, height, width, needed, shape, levels, inverses, offset, shapes, sizes
-):
-    """Return (top, bottom, left, right), cells whose anchors of a shape can share `needed`."""
-    top = bottom = left = right = 0
-    tall, wide = sizes[shape, 0], sizes[shape, 1]
+def reaches(height, width, tall, wide, needed):  # type: ignore[no-untyped-def]
+    """Return whether box and anchor can share `needed`, and how far apart, in y and x, they may be.
+
+    Takes scalars only: counting the references of arrays passed here cost more than the sums.
+    """
     shorter_height, shorter_width = min(height, tall), min(width, wide)
-    largest = shorter_height * shorter_width
-    if largest >= needed:
-        level, part = shapes[shape, LEVEL], needed / largest
-        reach_y = (height + tall) * 0.5 - part * shorter_height
-        reach_x = (width + wide) * 0.5 - part * shorter_width
-        top, bottom = cells(centre_y, reach_y, inverses[level, 0], offset, levels[level, ROWS])
-        left, right = cells(centre_x, reach_x, inverses[level, 1], offset, levels[level, COLUMNS])
-    return top, bottom, left, right
+    part = needed / (shorter_height * shorter_width)
+    possible = part <= 1.0
+    reach_y = (height + tall) * 0.5 - part * shorter_height
+    reach_x = (width + wide) * 0.5 - part * shorter_width
+    return possible, reach_y, reach_x
 
 
 @kernel
 def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
     """Write the anchors of IoU >= threshold with box k to found, and the IoUs to overlaps.
 
-    boxes (N, 4) T; threshold float64 above 0; found (A + 1,) int32, overlaps (A + 1,) T. Returns
-    how many.
+    boxes (N, 4) T; threshold float64 above 0; found (3, A + 1) int32: anchors, their rows in
+    y_edges and in x_edges; overlaps (A + 1,) T. Returns how many and, where there are any, the
+    highest IoU.
     """
-    levels, inverses, offset, shapes, sizes, y_edges, x_edges = lattice[:7]
+    offset, areas, sizes, shapes = lattice.offset, lattice.areas, lattice.sizes, lattice.shapes
+    y_edges, x_edges = lattice.y_edges, lattice.x_edges
     y_min, x_min, y_max, x_max = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
-    box_area = area(boxes, k)
+    box_area = (y_max - y_min) * (x_max - x_min)
     height, width = np.float64(y_max) - np.float64(y_min), np.float64(x_max) - np.float64(x_min)
     centre_y, centre_x = np.float64(y_min) + 0.5 * height, np.float64(x_min) + 0.5 * width
     share = threshold / (1.0 + threshold) * OVERLAP_MARGIN
-    n = 0
-    for shape in range(shapes.shape[0]):
+    exact_area = height * width
+    least = exact_area * (threshold * OVERLAP_MARGIN)
+    most = exact_area / (threshold * OVERLAP_MARGIN)
+    # No IoU is above the smaller area over the larger: few of the shapes, by rising area, matter.
+    first_shape, end_shape = 0, 0
+    for shape in range(areas.shape[0]):
+        first_shape += areas[shape] < least
+        end_shape += areas[shape] <= most
+    n, highest = 0, boxes.dtype.type(0)
+    for shape in range(first_shape, end_shape):
         # IoU >= t means: intersection >= t / (1 + t) * (area + anchor area).
-        needed = share * (height * width + sizes[shape, 0] * sizes[shape, 1])
-        top, bottom, left, right = window(
-            centre_y,
-            centre_x,
-            height,
-            width,
-            needed,
-            shape,
-            levels,
-            inverses,
-            offset,
-            shapes,
-            sizes,
+        needed = share * (exact_area + areas[shape])
+        possible, reach_y, reach_x = reaches(
+            height, width, sizes[shape, TALL], sizes[shape, WIDE], needed
         )
-        level = shapes[shape, LEVEL]
-        columns, step = levels[level, COLUMNS], levels[level, PER_CELL]
+        if not possible:
+            continue
+        rows, columns = shapes[shape, ROWS], shapes[shape, COLUMNS]
+        top, bottom = cells(centre_y, reach_y, sizes[shape, PER_Y], offset, rows)
+        left, right = cells(centre_x, reach_x, sizes[shape, PER_X], offset, columns)
+        step = shapes[shape, PER_CELL]
+        first_y, first_x = shapes[shape, FIRST_Y], shapes[shape, FIRST_X]
         for row in range(top, bottom):
-            edge = shapes[shape, FIRST_Y] + row
-            anchor_y_min, anchor_y_max = y_edges[edge, 0], y_edges[edge, 1]
+            anchor_y_min, anchor_y_max = y_edges[first_y + row, 0], y_edges[first_y + row, 1]
             shared_height = min(anchor_y_max, y_max) - max(anchor_y_min, y_min)
             if not shared_height > 0:
                 continue
             anchor_height = anchor_y_max - anchor_y_min
-            first = levels[level, FIRST] + row * columns * step + shapes[shape, SLOT]
-            for column in range(left, right):
-                edge = shapes[shape, FIRST_X] + column
+            anchor = shapes[shape, FIRST] + (row * columns + left) * step
+            for edge in range(first_x + left, first_x + right):
                 anchor_x_min, anchor_x_max = x_edges[edge, 0], x_edges[edge, 1]
                 shared_width = min(anchor_x_max, x_max) - max(anchor_x_min, x_min)
                 shared = shared_height * shared_width
                 anchor_area = anchor_height * (anchor_x_max - anchor_x_min)
                 overlap = shared / (anchor_area + box_area - shared + epsilon)
                 # Written always, kept by counting: the branch would be mispredicted half the time.
-                found[n] = first + column * step
+                found[ANCHOR, n], found[Y_EDGE, n], found[X_EDGE, n] = anchor, first_y + row, edge
                 overlaps[n] = overlap
                 n += overlap >= threshold  # false where nothing is shared: negative or nan
-    return n
+                highest = overlap if overlap > highest else highest
+                anchor += step
+    return n, highest
+
+
+@kernel
+def lowest_anchor(found, overlaps, count, overlap):  # type: ignore[no-untyped-def]
+    """Return the lowest of the `count` anchors found that has this overlap; one must have it."""
+    lowest = np.int32(np.iinfo(np.int32).max)
+    for i in range(count):
+        lowest = min(lowest, found[ANCHOR, i]) if overlaps[i] == overlap else lowest
+    return lowest
 
 
 @kernel
 def find_by_share(boxes, k, lattice, share, found):  # type: ignore[no-untyped-def]
-    """Write every anchor of which box k can cover `share` to found (A,); return how many."""
-    levels, inverses, offset, shapes, sizes = lattice[:5]
+    """Write every anchor of which box k can cover `share` to found (3, A + 1); return how many."""
+    offset, areas, sizes, shapes = lattice.offset, lattice.areas, lattice.sizes, lattice.shapes
     height = np.float64(boxes[k, 2]) - np.float64(boxes[k, 0])
     width = np.float64(boxes[k, 3]) - np.float64(boxes[k, 1])
     centre_y = np.float64(boxes[k, 0]) + 0.5 * height
     centre_x = np.float64(boxes[k, 1]) + 0.5 * width
     n = 0
     for shape in range(shapes.shape[0]):
-        needed = share * sizes[shape, 0] * sizes[shape, 1] * OVERLAP_MARGIN
-        top, bottom, left, right = window(
-            centre_y,
-            centre_x,
-            height,
-            width,
-            needed,
-            shape,
-            levels,
-            inverses,
-            offset,
-            shapes,
-            sizes,
+        needed = share * areas[shape] * OVERLAP_MARGIN
+        possible, reach_y, reach_x = reaches(
+            height, width, sizes[shape, TALL], sizes[shape, WIDE], needed
         )
-        level = shapes[shape, LEVEL]
-        columns, step = levels[level, COLUMNS], levels[level, PER_CELL]
+        if not possible:
+            continue
+        rows, columns = shapes[shape, ROWS], shapes[shape, COLUMNS]
+        top, bottom = cells(centre_y, reach_y, sizes[shape, PER_Y], offset, rows)
+        left, right = cells(centre_x, reach_x, sizes[shape, PER_X], offset, columns)
+        step = shapes[shape, PER_CELL]
         for row in range(top, bottom):
-            first = levels[level, FIRST] + row * columns * step + shapes[shape, SLOT]
-            for column in range(left, right):
-                found[n] = first + column * step
+            anchor = shapes[shape, FIRST] + (row * columns + left) * step
+            for _ in range(left, right):
+                found[ANCHOR, n] = anchor
                 n += 1
+                anchor += step
     return n
 
 
@@ -164,9 +173,11 @@ def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
     """Return the highest IoU that an anchor centred on box k would have, over all shapes."""
     height = np.float64(boxes[k, 2]) - np.float64(boxes[k, 0])
     width = np.float64(boxes[k, 3]) - np.float64(boxes[k, 1])
-    highest = 0.0
+    highest, box_area = 0.0, height * width
     for shape in range(sizes.shape[0]):
-        tall, wide = sizes[shape, 0], sizes[shape, 1]
-        shared = min(height, tall) * min(width, wide)
-        highest = max(highest, shared / (height * width + tall * wide - shared))
+        tall, wide = sizes[shape, TALL], sizes[shape, WIDE]
+        # No IoU is above the smaller area over the larger one: most shapes need no division.
+        shared, own = min(height, tall) * min(width, wide), tall * wide
+        if min(box_area, own) > highest * max(box_area, own):
+            highest = max(highest, shared / (box_area + own - shared))
     return highest
