@@ -163,6 +163,8 @@ class EfficientDet(keras.Model):
         training: bool = True,
     ) -> tf.Tensor:
         """Return this replica's share of the batch's loss, L2 included, for Keras' training step."""
+        if self.detection_loss is None:
+            raise ValueError("compile the model before training")
         if sample_weight is not None:
             raise ValueError("sample weights are not supported: leave anchors out by state -1")
         losses = self.detection_loss(y, y_pred, training=training)

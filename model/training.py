@@ -29,13 +29,19 @@ def training_step(
     Returns:
         A function of (images, targets), an element of a (distributed) dataset, returning
         {"loss": the whole batch's, "class": ..., "box": ..., "l2": ...}.
+
+    Raises:
+        ValueError: the model is not compiled.
     """
+    loss = model.detection_loss
+    if loss is None:
+        raise ValueError("compile the model before training")
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     replicas = strategy.num_replicas_in_sync
 
     def on_replica(images: Any, targets: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            losses = model.detection_loss(targets, model(images, training=True))
+            losses = loss(targets, model(images, training=True))
             losses["l2"] = l2_loss(model.trainable_variables, model.weight_decay)
             losses["loss"] += losses["l2"]
             share = losses["loss"] / replicas

@@ -1,5 +1,6 @@
 """Losses: the official values and gradients, and what a loss of a detector must never do."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -213,7 +214,7 @@ def test_the_detection_loss_has_the_official_values(case):
     targets = encoder.encode_batch(
         [
             Annotations(boxes[a:b], labels[a:b].astype(int) - 1)
-            for a, b in zip(starts[:-1], starts[1:], strict=True)
+            for a, b in itertools.pairwise(starts)
         ]
     )
 
