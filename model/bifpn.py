@@ -75,10 +75,12 @@ class Fuse(keras.layers.Layer):
         method: "fast": relu(w) / (sum of relu(w) + 1e-4); "softmax"; "sum": no weights;
             "channel_fast" and "channel_softmax": one weight a channel instead of one an input.
         inputs: how many features are fused.
+        folded: the weights are the shares themselves; see `ytrue.model.folding`.
     """
 
-    def __init__(self, method: Fusion, inputs: int, **kwargs: Any) -> None:
+    def __init__(self, method: Fusion, inputs: int, *, folded: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.folded = folded
         self.method = method
         self.inputs = inputs
 
@@ -101,6 +103,8 @@ class Fuse(keras.layers.Layer):
     def shares(self) -> list[tf.Tensor]:
         """Return what each input is multiplied with, () or (channels,) float32."""
         weights = [tf.convert_to_tensor(weight) for weight in self.fusion_weights]
+        if self.folded:
+            return weights
         if self.method.endswith("fast"):
             weights = [tf.nn.relu(weight) for weight in weights]
             total = tf.add_n(weights) + FUSION_EPSILON
@@ -138,7 +142,7 @@ class FusionNode(keras.layers.Layer):
             None if width == filters else lateral(filters, name=f"lateral_{i}", **conv)
             for i, width in enumerate(channels)
         ]
-        self.fuse = Fuse(fusion, len(channels), name="fuse", dtype=self.dtype_policy)
+        self.fuse = Fuse(fusion, len(channels), name="fuse", **conv)
         self.activation = activation
         self.conv = ConvNorm(
             filters,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ytrue.model.bifpn import BiFPN
 from ytrue.model.efficientnet import EfficientNet
-from ytrue.model.heads import Head, Sharing, flattened
+from ytrue.model.heads import Head, Sharing
 from ytrue.model.losses import DetectionLoss, l2_loss
 from ytrue.model.variants import DETECTORS, Fusion, known
 
@@ -107,6 +107,8 @@ class EfficientDet(keras.Model):
             anchors * num_classes, spec.head_repeats, prior=prior, name="class_head", **common
         )
         self.box_head = Head(anchors * 4, spec.head_repeats, name="box_head", **common)
+        for head in (self.class_head, self.box_head):
+            head.build([(None, None, None, spec.filters)] * len(self.levels))
         self.detection_loss: DetectionLoss | None = None
         self.loss_parts = {
             name: keras.metrics.Mean(name=f"{name}_loss") for name in ("class", "box", "iou", "l2")
@@ -122,8 +124,8 @@ class EfficientDet(keras.Model):
         """Return {"class": (B, A, C) logits, "box": (B, A, 4)}."""
         features = self.features(images, training=training)
         return {
-            "class": flattened(self.class_head(features, training=training), self.num_classes),
-            "box": flattened(self.box_head(features, training=training), 4),
+            "class": self.class_head.flat(features, self.num_classes, training=training),
+            "box": self.box_head.flat(features, 4, training=training),
         }
 
     def compile(  # type: ignore[override, unused-ignore]

@@ -2,16 +2,17 @@
 
 In inference a batch norm is x * scale + shift, channel by channel, so its scale goes into the
 kernel and the rest into a bias. Where batch norms of several levels share one kernel, each level
-gets a kernel of its own.
+gets a kernel of its own. The pyramid's fusion weights become the shares that they stand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import keras
 
+from ytrue.model.bifpn import Fuse
 from ytrue.model.layers import ConvNorm
 
 Model = TypeVar("Model", bound=keras.Model)
@@ -30,11 +31,17 @@ def folded(model: Model) -> Model:
     for source, target in zip(_leaves(model), _leaves(copy), strict=True):
         if isinstance(source, ConvNorm):
             _fold(source, target)
+        elif isinstance(source, Fuse):
+            _copy(source.shares() if source.fusion_weights else [], target.weights)
         else:
-            for mine, theirs in zip(source.weights, target.weights, strict=True):
-                theirs.assign(mine)
+            _copy(source.weights, target.weights)
     copy.trainable = False
     return copy
+
+
+def _copy(values: Iterable[Any], variables: Iterable[Any]) -> None:
+    for value, variable in zip(values, variables, strict=True):
+        variable.assign(value)
 
 
 def _leaves(layer: Any) -> Iterator[Any]:
@@ -52,13 +59,11 @@ def _leaves(layer: Any) -> Iterator[Any]:
 
 
 def _fold(source: ConvNorm, target: ConvNorm) -> None:
-    for kernel, copy in zip(source.depthwise_kernels, target.depthwise_kernels, strict=False):
-        copy.assign(kernel)
+    if source.kind == "separable":
+        _copy(source.depthwise_kernels, target.depthwise_kernels)
     if not source.norms:
-        for kernel, copy in zip(source.kernels, target.kernels, strict=True):
-            copy.assign(kernel)
-        for bias, copy in zip(source.biases, target.biases, strict=True):
-            copy.assign(bias)
+        _copy(source.kernels, target.kernels)
+        _copy(source.biases, target.biases)
         return
     bias = source.biases[0].numpy() if source.biases else 0.0
     for level, norm in enumerate(source.norms):

@@ -95,6 +95,10 @@ class Head(keras.layers.Layer):
             ]
             for prefix in ([""] if shared else [f"level_{k}_" for k in range(self.levels)])
         ]
+        for tower in self.towers:
+            for conv in tower:
+                # `flat` reaches into the last one.
+                conv.build((None, None, None, channels))
 
     def _conv(self, filters: int, name: str, norms: int) -> ConvNorm:
         return ConvNorm(
@@ -134,20 +138,48 @@ class Head(keras.layers.Layer):
 
     def call(self, features: Sequence[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
         """Return the output convolution's result on every level, fine to coarse."""
+        self._check(features)
+        return [
+            self._output_of(level)(self._before_output(x, level, training))
+            for level, x in enumerate(features)
+        ]
+
+    def flat(
+        self, features: Sequence[tf.Tensor], width: int, training: bool | None = None
+    ) -> tf.Tensor:
+        """Return the same as (B, A, width) float32, in the anchors' order.
+
+        That is level, row, column, anchor in cell. With shared kernels, the levels are joined before
+        the last 1x1 convolution, where they are small, not after it.
+        """
+        if len(self.towers) > 1 or not self._arguments["separable"]:
+            return flattened(self.call(features, training=training), width)
+        self._check(features)
+        output = self._output_of(0)
+        spatial = [
+            output.spatial(self._before_output(x, level, training))
+            for level, x in enumerate(features)
+        ]
+        cells = [tf.reshape(x, (tf.shape(x)[0], -1, 1, x.shape[-1])) for x in spatial]
+        return flattened([output.pointwise(tf.concat(cells, axis=1))], width)
+
+    def _check(self, features: Sequence[tf.Tensor]) -> None:
         if len(features) != self.levels:
             raise ValueError(f"{len(features)} features: this head was made for {self.levels}")
-        return [self._on_level(x, level, training) for level, x in enumerate(features)]
 
-    def _on_level(self, x: tf.Tensor, level: int, training: bool | None) -> tf.Tensor:
+    def _output_of(self, level: int) -> ConvNorm:
+        return self.towers[level if len(self.towers) > 1 else 0][-1]
+
+    def _before_output(self, x: tf.Tensor, level: int, training: bool | None) -> tf.Tensor:
         shared = len(self.towers) == 1
-        *convs, output = self.towers[0 if shared else level]
+        convs = self.towers[0 if shared else level][:-1]
         for i, conv in enumerate(convs):
             y = conv(x, level=level if shared else 0, training=training)
             # The first may change the number of channels.
             if i > 0 and self.drop is not None:
                 y = self.drop(y, training=training) + x
             x = y
-        return output(x)
+        return x
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""

@@ -186,18 +186,27 @@ class ConvNorm(keras.layers.Layer):
 
         level: which of the norms (folded: of the kernels) to use.
         """
-        steps = (1, self.strides, self.strides, 1)
         if self.depthwise_kernels:
-            kernel = _of(self.depthwise_kernels, level)
-            x = tf.nn.depthwise_conv2d(x, kernel, steps, "SAME")
-            steps = (1, 1, 1, 1)
+            x = self.spatial(x, level)
         if self.kernels:
-            x = tf.nn.conv2d(x, _of(self.kernels, level), steps, "SAME")
+            strides = 1 if self.depthwise_kernels else self.strides
+            x = tf.nn.conv2d(x, _of(self.kernels, level), strides, "SAME")
         if self.biases:
             x = tf.nn.bias_add(x, _of(self.biases, level))
         if self.norms:
             x = _of(self.norms, level)(x, training=training)
         return activate(x, self.activation)
+
+    def spatial(self, x: tf.Tensor, level: int = 0) -> tf.Tensor:
+        """Return the depthwise convolution's result, the first half of a separable one."""
+        steps = (1, self.strides, self.strides, 1)
+        kernel = _of(self.depthwise_kernels, level)
+        return tf.nn.depthwise_conv2d(x, tf.cast(kernel, x.dtype), steps, "SAME")
+
+    def pointwise(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the second half of a separable convolution without norms, bias included."""
+        kernel, bias = (tf.cast(values[0], x.dtype) for values in (self.kernels, self.biases))
+        return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of `call`'s result."""
