@@ -4,8 +4,8 @@ With z the logit of a negative and minus that of a positive, the loss of either 
 
     weight * g(z),   g(z) = sigmoid(z)^gamma * (softplus(z) - smoothing / 2 * z)
 
-with weight 1 - alpha or alpha (row D7). The power is taken as exp(-gamma * softplus(-z)), so no
-power of a number near 0 is ever differentiated: the usual form gives nan or infinite gradients
+with weight 1 - alpha or alpha (row D7). The power is taken as exp(gamma * (z - softplus(z))), so
+no power of a number near 0 is ever differentiated: the usual form gives nan or infinite gradients
 below gamma 1. Smoothing moves the targets of the cross entropy only, as google/automl's.
 
 Reference: Lin et al., https://arxiv.org/abs/1708.02002, and google/automl tf2/train_lib.py.
@@ -13,6 +13,7 @@ Reference: Lin et al., https://arxiv.org/abs/1708.02002, and google/automl tf2/t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -46,7 +47,9 @@ def focal_terms(
     positive = targets > 0.5
     z = tf.where(positive, -logits, logits)
     weight = tf.where(positive, alpha, 1.0 - alpha)
-    return weight * _value(z, gamma, label_smoothing)
+    # log(1 - p_t) as a softplus, not a difference, so that automatic gradients do not cancel.
+    power = tf.exp(-gamma * tf.math.softplus(-z))
+    return weight * power * _entropy(z, tf.math.softplus(z), label_smoothing)
 
 
 def focal_loss(
@@ -61,8 +64,9 @@ def focal_loss(
     """Return the sum of the loss over all classes of all anchors that are not ignored.
 
     Never makes a one-hot array: everything counts as negative first, and each positive anchor's
-    one logit is exchanged. The gradient is computed from the logits again, so that nothing of
-    their size is kept for it; it cannot be differentiated a second time.
+    one logit is exchanged. Value and gradient come from one pass, of at most three arrays of the
+    logits' size at a time; the last, the gradient, waits for the backward pass. A graph in which
+    nobody asks for the gradient does not compute it. A second derivative is refused.
 
     Args:
         logits: (B, A, C).
@@ -75,54 +79,106 @@ def focal_loss(
 
     Raises:
         ValueError: an argument out of range, named with its value.
+        NotImplementedError: a second derivative is asked for.
     """
     check(alpha, gamma, label_smoothing)
 
+    logits = tf.convert_to_tensor(logits)
+    rows = tf.reshape(logits, (-1, logits.shape[-1]))  # (N, C), N = B * A
+    own = tf.maximum(tf.reshape(tf.cast(label, tf.int32), (-1,)), 0)
+    state = tf.reshape(state, (-1,))
+
     @tf.custom_gradient
-    def total(logits: tf.Tensor) -> Any:
-        dtype = logits.dtype
-        counted = tf.cast(state != IGNORE, tf.float32)[..., None]  # (B, A, 1)
-        places = tf.where(state == POSITIVE)  # (P, 2)
-        chosen = tf.cast(tf.gather_nd(label, places), places.dtype)
-        places = tf.concat((places, chosen[:, None]), axis=1)  # (P, 3)
-        one = tf.cast(tf.gather_nd(logits, places), tf.float32)
-        everything = tf.cast(logits, tf.float32)
-        negatives = tf.reduce_sum(_value(everything, gamma, label_smoothing) * counted)
-        wrongly = tf.reduce_sum(_value(one, gamma, label_smoothing))
-        positives = tf.reduce_sum(_value(-one, gamma, label_smoothing))
+    def total(rows: tf.Tensor) -> Any:
+        value, slope = _compact(rows, own, state, alpha, gamma, label_smoothing)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            slope = _slope(tf.cast(logits, tf.float32), gamma, label_smoothing)
-            slope *= counted * (upstream * (1.0 - alpha))
-            right = _slope(-one, gamma, label_smoothing) * (-alpha * upstream)
-            return tf.cast(tf.tensor_scatter_nd_update(slope, places, right), dtype)
+            return tf.cast(_once(rows, slope) * upstream, rows.dtype)
 
-        return (1.0 - alpha) * (negatives - wrongly) + alpha * positives, gradient
+        return value, gradient
 
-    return total(logits)
+    return total(rows)
+
+
+def _compact(
+    rows: tf.Tensor,
+    own: tf.Tensor,
+    state: tf.Tensor,
+    alpha: float,
+    gamma: float,
+    smoothing: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the loss and its gradient, () and (N, C), of logits (N, C) and own classes (N,)."""
+    z = tf.cast(rows, tf.float32)
+    one = tf.gather(z, own, batch_dims=1)  # (N,)
+    weight = tf.where(state != IGNORE, 1.0 - alpha, 0.0)
+    positive = state == POSITIVE
+    softplus = tf.math.softplus(z)
+
+    negatives = tf.reduce_sum(
+        _power(z, softplus, gamma) * _entropy(z, softplus, smoothing), axis=-1
+    )
+    exchange = alpha * _value(-one, gamma, smoothing) - weight * _value(one, gamma, smoothing)
+    loss = tf.reduce_sum(weight * negatives + tf.where(positive, exchange, 0.0))
+
+    # The slope waits for the loss, and its second factor for the first: run side by side they hold
+    # more arrays of the logits' size. XLA, which fuses them, minds no order.
+    with tf.control_dependencies([loss]):
+        factor = _factor(z, softplus, gamma, smoothing)
+        with tf.control_dependencies([factor]):
+            power = _power(tf.identity(z), softplus, gamma)
+        slope = power * factor * weight[:, None]
+        exchange = tf.where(
+            positive,
+            -alpha * _slope(-one, gamma, smoothing),
+            weight * _slope(one, gamma, smoothing),
+        )
+        places = tf.stack((tf.range(tf.size(own)), own), axis=1)
+        return loss, tf.tensor_scatter_nd_update(slope, places, exchange)
+
+
+def _once(rows: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """Return `slope`, but differentiating it by the logits is an error instead of 0."""
+
+    @tf.custom_gradient
+    def first(_: tf.Tensor) -> Any:
+        def second(_: tf.Tensor) -> tf.Tensor:
+            raise NotImplementedError(
+                "focal_loss has no second derivative: sum focal_terms of one-hot targets instead"
+            )
+
+        return tf.identity(slope), second
+
+    return first(rows)
 
 
 def _value(z: tf.Tensor, gamma: float, smoothing: float) -> tf.Tensor:
-    entropy = tf.math.softplus(z)
-    if smoothing:
-        entropy -= 0.5 * smoothing * z
-    if gamma:
-        entropy *= tf.exp(-gamma * tf.math.softplus(-z))
-    return entropy
+    softplus = tf.math.softplus(z)
+    return _power(z, softplus, gamma) * _entropy(z, softplus, smoothing)
 
 
 def _slope(z: tf.Tensor, gamma: float, smoothing: float) -> tf.Tensor:
-    """Return dg/dz."""
-    slope = tf.sigmoid(z)
-    if smoothing:
-        slope -= 0.5 * smoothing
-    if not gamma:
-        return slope
-    entropy = tf.math.softplus(z)
-    if smoothing:
-        entropy -= 0.5 * smoothing * z
-    slope += entropy * (gamma * tf.sigmoid(-z))
-    return slope * tf.exp(-gamma * tf.math.softplus(-z))
+    """Return dg/dz = _power * _factor."""
+    softplus = tf.math.softplus(z)
+    return _power(z, softplus, gamma) * _factor(z, softplus, gamma, smoothing)
+
+
+def _power(z: tf.Tensor, softplus: tf.Tensor, gamma: float) -> tf.Tensor:
+    return tf.exp((z - softplus) * gamma)
+
+
+def _entropy(z: tf.Tensor, softplus: tf.Tensor, smoothing: float) -> tf.Tensor:
+    return softplus - z * (smoothing / 2) if smoothing else softplus
+
+
+def _factor(z: tf.Tensor, softplus: tf.Tensor, gamma: float, smoothing: float) -> tf.Tensor:
+    """Return gamma * (1 - q) * entropy + q - smoothing / 2, with q = sigmoid(z)."""
+    factor = tf.exp(z - softplus)
+    if gamma:
+        # gamma * (1 - q) from logarithms: where q rounds to 1 the entropy magnifies what is lost,
+        # and a product with gamma TensorFlow would reorder to hold one more array.
+        factor += tf.exp(math.log(gamma) - softplus) * _entropy(z, softplus, smoothing)
+    return factor - smoothing / 2 if smoothing else factor
 
 
 def check(alpha: float, gamma: float, label_smoothing: float) -> None:
