@@ -286,6 +286,32 @@ def test_an_image_without_objects_teaches_classes_and_no_boxes():
     assert float(found["box"]) == 0
 
 
+def test_a_second_derivative_is_refused_and_not_0():
+    logits = tf.zeros((1, 2, 3))
+    with tf.GradientTape() as outer:
+        outer.watch(logits)
+        with tf.GradientTape() as inner:
+            inner.watch(logits)
+            value = focal_loss(logits, [[1, -1]], [[1, 0]])
+        gradient = inner.gradient(value, logits)
+    with pytest.raises(NotImplementedError, match="no second derivative: sum focal_terms"):
+        outer.gradient(gradient, logits)
+
+
+@pytest.mark.parametrize("kind", ["iou", "giou", "diou", "ciou"])
+def test_a_wild_prediction_has_a_finite_iou_loss_and_gradient(kind):
+    anchors = np.array([[0, 0, 32, 32]] * 3, np.float32)
+    wild = [[0, 0, 90, 0], [0, 0, 200, 200], [0, 0, -90, 3]]
+
+    def total(offsets):
+        losses = iou_loss(decode_offsets(offsets, anchors), anchors, kind=kind)
+        assert np.isfinite(losses).all()
+        return tf.reduce_sum(losses)
+
+    _, (gradient,) = differentiated(total, wild)
+    assert np.isfinite(gradient).all()
+
+
 def test_ignored_anchors_teach_nothing():
     targets, predictions = batch(2)
     loss = DetectionLoss()
@@ -380,6 +406,42 @@ def test_arguments_that_do_not_go_together_are_named():
     predictions["box"] = predictions["box"][:, :30]
     with pytest.raises(ValueError, match="targets' state 50.*predictions' box 30; are encoder and"):
         DetectionLoss()(targets, predictions)
+    for side, name, array, message in (
+        (
+            0,
+            "state",
+            np.zeros((2, 50), np.float32),
+            r"state \(2, 50\) float32: expected \(B, A\) integer",
+        ),
+        (
+            0,
+            "label",
+            np.zeros((2, 50, 1), np.int32),
+            r"label \(2, 50, 1\) int32: expected \(B, A\) integer",
+        ),
+        (
+            1,
+            "class",
+            np.zeros((2, 50), np.float32),
+            r"class \(2, 50\) float32: expected \(B, A, C\) floating",
+        ),
+        (
+            1,
+            "box",
+            np.zeros((2, 50, 1), np.float32),
+            r"box \(2, 50, 1\) float32: expected \(B, A, 4\) floating",
+        ),
+        (
+            1,
+            "class",
+            np.zeros((1, 50, 4), np.float32),
+            "batch sizes differ: .*predictions' class 1,",
+        ),
+    ):
+        both = batch(7)
+        both[side][name] = array
+        with pytest.raises(ValueError, match=message):
+            DetectionLoss()(*both)
     with pytest.raises(ValueError, match="kind='x': expected one of iou"):
         iou_loss(np.zeros((1, 4)), np.zeros((1, 4)), kind="x")
 

@@ -11,6 +11,7 @@ from ytrue.contract import POSITIVE
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 KINDS: Final = ("iou", "giou", "diou", "ciou")
+_LARGEST: Final = 10.0
 
 
 def huber_loss(
@@ -103,10 +104,12 @@ def decode_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """Return boxes (..., A, 4), (y_min, x_min, y_max, x_max) pixels, of (ty, tx, th, tw).
 
     Args:
-        offsets: (..., A, 4) as `BoxCoder("centre")` without standard deviations writes them.
+        offsets: (..., A, 4) as `BoxCoder("centre")` without standard deviations writes them. th and
+            tw count as at most 10, a side 22,026 times the anchor's: a wild prediction must not
+            make the loss, and with it every weight, infinite.
         anchors: (A, 4) pixels.
     """
     sides = anchors[:, 2:] - anchors[:, :2]
     centres = offsets[..., :2] * sides + (anchors[:, :2] + 0.5 * sides)
-    half = 0.5 * tf.exp(offsets[..., 2:]) * sides
+    half = 0.5 * tf.exp(tf.minimum(offsets[..., 2:], _LARGEST)) * sides
     return tf.concat((centres - half, centres + half), axis=-1)

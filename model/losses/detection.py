@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,15 @@ from ytrue.model.losses.boxes import KINDS, Kind, decode_offsets, huber_loss, io
 from ytrue.model.losses.focal import check, focal_loss
 
 Normalizer = Literal["batch", "moving_average"]
+
+# State, label, box; class, box: axes (None: any length), and whether integer.
+_FORMS: Final = (
+    ((None, None), True),
+    ((None, None), True),
+    ((None, None, 4), False),
+    ((None, None, None), False),
+    ((None, None, 4), False),
+)
 
 
 class DetectionLoss:
@@ -106,7 +115,7 @@ class DetectionLoss:
             training: False leaves the moving average as it is.
 
         Raises:
-            ValueError: arrays missing or of shapes that do not go together.
+            ValueError: arrays missing, or of shapes or dtypes that do not go together.
         """
         state, label, box = self._checked(targets, predictions)
         count = tf.reduce_sum(tf.cast(state == POSITIVE, tf.float32))
@@ -163,6 +172,25 @@ class DetectionLoss:
                     f"{what} lack {', '.join(missing)}: they have {', '.join(sorted(given))}"
                 )
         state, label, box = (tf.convert_to_tensor(targets[n]) for n in ("state", "label", "box"))
+        arrays = [state, label, box, *(predictions[name] for name in ("class", "box"))]
+        names = ("targets' state", "targets' label", "targets' box", "predictions' class",
+                 "predictions' box")  # fmt: skip
+        for name, array, (axes, integer) in zip(names, arrays, _FORMS, strict=True):
+            fits = tf.TensorShape(axes).is_compatible_with(array.shape)
+            if not fits or tf.as_dtype(array.dtype).is_integer != integer:
+                shape = ", ".join("BAC"[k] if n is None else str(n) for k, n in enumerate(axes))
+                raise ValueError(
+                    f"{name} {tuple(array.shape)} {tf.as_dtype(array.dtype).name}: expected "
+                    f"({shape}) {'integer' if integer else 'floating'}"
+                )
+        batches = {
+            name: int(array.shape[0])
+            for name, array in zip(names, arrays, strict=True)
+            if array.shape[0] is not None
+        }
+        if len(set(batches.values())) > 1:
+            counts = ", ".join(f"{name} {count}" for name, count in batches.items())
+            raise ValueError(f"batch sizes differ: {counts}")
         shapes = {
             "targets' state": state.shape[1:2],
             "targets' label": label.shape[1:2],
