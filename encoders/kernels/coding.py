@@ -8,7 +8,7 @@ anchors' own boxes would be fetched from memory.
 
 import math
 
-from ytrue.encoders.kernels.jit import kernel
+from ytrue.jit import kernel
 from ytrue.encoders.kernels.lattice import ANCHOR, X_EDGE, Y_EDGE
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ytrue.encoders.kernels.jit import kernel
+from ytrue.jit import kernel
 
 
 class Lattice(NamedTuple):

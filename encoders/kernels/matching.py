@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.coding import encode_centres, encode_corners
-from ytrue.encoders.kernels.jit import borrowed, kernel
+from ytrue.jit import borrowed, kernel
 from ytrue.encoders.kernels.lattice import (
     ANCHOR,
     COLUMNS,

@@ -6,7 +6,7 @@ constant widens float32 to float64.
 
 import numpy as np
 
-from ytrue.encoders.kernels.jit import kernel
+from ytrue.jit import kernel
 
 
 @kernel

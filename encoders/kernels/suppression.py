@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ytrue.encoders.kernels.jit import kernel
+from ytrue.jit import kernel
 from ytrue.encoders.kernels.overlap import iou
 
 

@@ -10,7 +10,7 @@ would, in the anchors' precision (T).
 
 import numpy as np
 
-from ytrue.encoders.kernels.jit import inlined_kernel, kernel
+from ytrue.jit import inlined_kernel, kernel
 from ytrue.encoders.kernels.lattice import (
     ANCHOR,
     COLUMNS,
