@@ -14,14 +14,14 @@ from ytrue.model.losses.focal import check, focal_loss
 
 Normalizer = Literal["batch", "moving_average"]
 
-# State, label, box; class, box: axes (None: any length), and whether integer.
-_FORMS: Final = (
-    ((None, None), True),
-    ((None, None), True),
-    ((None, None, 4), False),
-    ((None, None, None), False),
-    ((None, None, 4), False),
-)
+# Axes (None: any length), and whether integer.
+_FORMS: Final = {
+    "targets' state": ((None, None), True),
+    "targets' label": ((None, None), True),
+    "targets' box": ((None, None, 4), False),
+    "predictions' class": ((None, None, None), False),
+    "predictions' box": ((None, None, 4), False),
+}
 
 
 class DetectionLoss:
@@ -172,42 +172,40 @@ class DetectionLoss:
                     f"{what} lack {', '.join(missing)}: they have {', '.join(sorted(given))}"
                 )
         state, label, box = (tf.convert_to_tensor(targets[n]) for n in ("state", "label", "box"))
-        arrays = [state, label, box, *(predictions[name] for name in ("class", "box"))]
-        names = ("targets' state", "targets' label", "targets' box", "predictions' class",
-                 "predictions' box")  # fmt: skip
-        for name, array, (axes, integer) in zip(names, arrays, _FORMS, strict=True):
-            fits = tf.TensorShape(axes).is_compatible_with(array.shape)
-            if not fits or tf.as_dtype(array.dtype).is_integer != integer:
-                shape = ", ".join("BAC"[k] if n is None else str(n) for k, n in enumerate(axes))
-                raise ValueError(
-                    f"{name} {tuple(array.shape)} {tf.as_dtype(array.dtype).name}: expected "
-                    f"({shape}) {'integer' if integer else 'floating'}"
-                )
-        batches = {
-            name: int(array.shape[0])
-            for name, array in zip(names, arrays, strict=True)
-            if array.shape[0] is not None
-        }
-        if len(set(batches.values())) > 1:
-            counts = ", ".join(f"{name} {count}" for name, count in batches.items())
-            raise ValueError(f"batch sizes differ: {counts}")
-        shapes = {
-            "targets' state": state.shape[1:2],
-            "targets' label": label.shape[1:2],
-            "targets' box": box.shape[1:2],
-            "predictions' class": predictions["class"].shape[1:2],
-            "predictions' box": predictions["box"].shape[1:2],
-        }
+        inputs = (state, label, box, predictions["class"], predictions["box"])
+        arrays = dict(zip(_FORMS, inputs, strict=True))
+        for name, array in arrays.items():
+            _check_form(name, array)
+        _check_equal("batch sizes differ", {name: x.shape[0] for name, x in arrays.items()})
+        anchors = {name: x.shape[1] for name, x in arrays.items()}
         if self.anchors is not None:
-            shapes["the loss's anchors"] = self.anchors.shape[:1]
-        known = {name: int(shape[0]) for name, shape in shapes.items() if shape[0] is not None}
-        if len(set(known.values())) > 1:
-            counts = ", ".join(f"{name} {count}" for name, count in known.items())
-            raise ValueError(
-                f"numbers of anchors differ: {counts}; are encoder and model of one image size, "
-                "levels and anchors a cell?"
-            )
+            anchors["the loss's anchors"] = self.anchors.shape[0]
+        _check_equal(
+            "numbers of anchors differ",
+            anchors,
+            "; are encoder and model of one image size, levels and anchors a cell?",
+        )
         return state, label, tf.cast(box, tf.float32)
+
+
+def _check_form(name: str, array: tf.Tensor) -> None:
+    axes, integer = _FORMS[name]
+    dtype = tf.as_dtype(array.dtype)
+    fits = tf.TensorShape(axes).is_compatible_with(array.shape)
+    if not fits or not (dtype.is_integer if integer else dtype.is_floating):
+        wanted = ", ".join("BAC"[k] if n is None else str(n) for k, n in enumerate(axes))
+        raise ValueError(
+            f"{name} ({', '.join(map(str, array.shape))}) {dtype.name}: expected ({wanted}) "
+            f"{'integer' if integer else 'floating'}"
+        )
+
+
+def _check_equal(what: str, sizes: Mapping[str, int | None], hint: str = "") -> None:
+    """Raise ValueError if sizes differ; None, unknown until run time, equals any."""
+    known = {name: size for name, size in sizes.items() if size is not None}
+    if len(set(known.values())) > 1:
+        counts = ", ".join(f"{name} {size}" for name, size in known.items())
+        raise ValueError(f"{what}: {counts}{hint}")
 
 
 def l2_loss(variables: Any, weight_decay: float) -> tf.Tensor:

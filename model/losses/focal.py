@@ -64,7 +64,7 @@ def focal_loss(
     """Return the sum of the loss over all classes of all anchors that are not ignored.
 
     Never makes a one-hot array: everything counts as negative first, and each positive anchor's
-    one logit is exchanged. Value and gradient come from one pass, of at most three arrays of the
+    one logit is exchanged. Value and gradient come from one pass, of three arrays or so of the
     logits' size at a time; the last, the gradient, waits for the backward pass. A graph in which
     nobody asks for the gradient does not compute it. A second derivative is refused.
 
