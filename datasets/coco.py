@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -28,6 +28,9 @@ from ytrue.datasets.textfiles import check_start, read_bytes, read_text
 from ytrue.datasets.vetting import Names
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
+
+if TYPE_CHECKING:
+    from ytrue.datasets.cocotext import Parsed
 
 BLOCK: Final = 2**20
 _START: Final = re.compile(rb'"annotations"\s*:\s*\[')
@@ -360,29 +363,35 @@ class _Columns:
         """Append a list of plain annotations without making objects of them; False: not plain."""
         from ytrue.datasets import cocotext
 
-        parsed = cocotext.parse(block)
-        if parsed is None:
+        parts = cocotext.parse(block)
+        if parts is None:
             return False
-        masks = {}
-        for k in np.flatnonzero(parsed.masks[:, 1]).tolist():
-            try:
-                coded = _RLES.decode(block[slice(*parsed.masks[k].tolist())])
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return False
-            masks[len(self.ids) + k] = (coded.size, coded.counts)
+        masks, first = {}, len(self.ids)
+        for parsed in parts:
+            for k in np.flatnonzero(parsed.masks[:, 1]).tolist():
+                try:
+                    coded = _RLES.decode(block[slice(*parsed.masks[k].tolist())])
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    return False
+                masks[first + k] = (coded.size, coded.counts)
+            first += len(parsed.ids)
         self.rles.update(masks)
-        self.ids = _with_ids(self.ids, parsed.ids[:, cocotext.ID])
-        self.image_ids = _with_ids(self.image_ids, parsed.ids[:, cocotext.IMAGE])
-        self.category_ids = _with_ids(self.category_ids, parsed.ids[:, cocotext.CATEGORY])
-        self.xywh.frombytes(parsed.xywh.tobytes())
-        self.area.frombytes(parsed.area.tobytes())
-        self.crowd.frombytes(parsed.crowd.tobytes())
-        self.points.frombytes(parsed.points.tobytes())
-        ends = self.parts[-1] + np.cumsum(parsed.part_lengths) // 2
-        self.parts.frombytes(ends.tobytes())
-        firsts = self.first_part[-1] + np.cumsum(parsed.part_counts)
-        self.first_part.frombytes(firsts.tobytes())
+        for parsed in parts:
+            self._append(parsed)
         return True
+
+    def _append(self, parsed: Parsed) -> None:
+        """Append parsed annotations, but their masks."""
+        own, image, category = parsed.ids.T
+        self.ids = _with_ids(self.ids, own)
+        self.image_ids = _with_ids(self.image_ids, image)
+        self.category_ids = _with_ids(self.category_ids, category)
+        _extend(self.xywh, parsed.xywh)
+        _extend(self.area, parsed.area)
+        _extend(self.crowd, parsed.crowd)
+        _extend(self.points, parsed.points)
+        _extend(self.parts, self.parts[-1] + np.cumsum(parsed.part_lengths) // 2)
+        _extend(self.first_part, self.first_part[-1] + np.cumsum(parsed.part_counts))
 
     def _list(
         self,
@@ -680,11 +689,16 @@ _Ids = list[Id] | array  # type: ignore[type-arg]
 """An array of integers, which a million ids need; a list once there is a string among them."""
 
 
+def _extend(column: array[Any], values: NDArray[Any]) -> None:
+    """Append an array's numbers, of the column's type, without a copy on the way."""
+    column.frombytes(np.ascontiguousarray(values).view(np.uint8))
+
+
 def _with_ids(ids: _Ids, more: Sequence[Id] | NDArray[np.int64]) -> _Ids:
     """Return the ids with more of them behind."""
     if isinstance(ids, array):
         if isinstance(more, np.ndarray):
-            ids.frombytes(more.tobytes())
+            _extend(ids, more)
             return ids
         try:
             ids.extend(array("q", more))

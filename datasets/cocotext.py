@@ -8,6 +8,9 @@ more than 15 digits) it leaves to the JSON decoder.
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,6 +31,9 @@ _ASCII_0: Final = _U(48)
 _POINT, _LOWER_E, _UPPER_E = _U(2**64 - 2), _U(53), _U(21)  # less the code of 0
 _EXACT: Final = _U(2**53)
 _NOWHERE: Final = _U(2**64 - 1)
+# A block of at least this many bytes is parsed in two threads.
+_WORTH_TWO: Final = 2**17
+_BETWEEN: Final = re.compile(rb"\}\s*,\s*(?=\{)")
 _POWERS: Final = 10.0 ** np.arange(23)  # exact in float64
 
 
@@ -44,8 +50,30 @@ class Parsed(NamedTuple):
     masks: NDArray[np.int64]  # (K, 2) where a mask's object begins and ends in the text, or 0, 0
 
 
-def parse(block: bytes) -> Parsed | None:
-    """Return the annotations of a JSON list, None where it is not one or not a plain one."""
+def parse(block: bytes) -> list[Parsed] | None:
+    """Return the annotations of a JSON list in one or two parts, None where it is not plain.
+
+    Two halves that are lists each, cut where an annotation ends, are the list: both are parsed at
+    once. A cut that was none, inside a string say, leaves something open.
+    """
+    halves = _BETWEEN.search(block, len(block) // 2) if len(block) > _WORTH_TWO else None
+    if halves is not None:
+        second = _other_core().submit(_parsed, b"[" + block[halves.end() :], halves.end() - 1)
+        first = _parsed(block[: halves.start() + 1] + b"]", 0)
+        other = second.result()
+        if first is not None and other is not None:
+            return [first, other]
+    whole = _parsed(block, 0)
+    return None if whole is None else [whole]
+
+
+@cache
+def _other_core() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="ytrue-parse")
+
+
+def _parsed(block: bytes, offset: int) -> Parsed | None:
+    """Parse one list; its first byte is the text's at `offset`, which places of masks count from."""
     # The byte after the text belongs to nothing, so that no step need look whether the text ends.
     text = np.frombuffer(block + b"\0", np.uint8)
     # A number takes a digit and a comma at least, an annotation its three ids and its box.
@@ -64,6 +92,7 @@ def parse(block: bytes) -> Parsed | None:
     k, n, q = _parse(text, names, ends, _POWERS, parsed)
     if k < 0:
         return None
+    parsed.masks[:k] += offset * (parsed.masks[:k, 1:] > 0)
     lengths = {"points": n, "part_lengths": q}
     return Parsed(*(array[: lengths.get(f, k)] for f, array in parsed._asdict().items()))
 

@@ -8,8 +8,8 @@ anchors' own boxes would be fetched from memory.
 
 import math
 
-from ytrue.jit import kernel
 from ytrue.encoders.kernels.lattice import ANCHOR, X_EDGE, Y_EDGE
+from ytrue.jit import kernel
 
 
 @kernel

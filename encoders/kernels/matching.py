@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.coding import encode_centres, encode_corners
-from ytrue.jit import borrowed, kernel
 from ytrue.encoders.kernels.lattice import (
     ANCHOR,
     COLUMNS,
@@ -34,6 +33,7 @@ from ytrue.encoders.kernels.windows import (
     highest_iou,
     lowest_anchor,
 )
+from ytrue.jit import borrowed, kernel
 
 POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
 FORCE_NONE, FORCE_GREEDY, FORCE_ARGMAX = 0, 1, 2

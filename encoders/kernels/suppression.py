@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ytrue.jit import kernel
 from ytrue.encoders.kernels.overlap import iou
+from ytrue.jit import kernel
 
 
 @kernel

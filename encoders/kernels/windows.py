@@ -10,7 +10,6 @@ would, in the anchors' precision (T).
 
 import numpy as np
 
-from ytrue.jit import inlined_kernel, kernel
 from ytrue.encoders.kernels.lattice import (
     ANCHOR,
     COLUMNS,
@@ -26,6 +25,7 @@ from ytrue.encoders.kernels.lattice import (
     X_EDGE,
     Y_EDGE,
 )
+from ytrue.jit import inlined_kernel, kernel
 
 # Rounding moves an overlap by less than one part in ten thousand, an anchor by far less than
 # a 64th of a cell (float32 at 8,192 pixels: half a thousandth of a pixel).
