@@ -691,7 +691,7 @@ _Ids = list[Id] | array  # type: ignore[type-arg]
 
 def _extend(column: array[Any], values: NDArray[Any]) -> None:
     """Append an array's numbers, of the column's type, without a copy on the way."""
-    column.frombytes(np.ascontiguousarray(values).view(np.uint8))
+    column.frombytes(np.ascontiguousarray(values).view(np.uint8).data)
 
 
 def _with_ids(ids: _Ids, more: Sequence[Id] | NDArray[np.int64]) -> _Ids:
