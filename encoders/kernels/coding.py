@@ -20,10 +20,8 @@ def encode_centres(  # type: ignore[no-untyped-def]
 
     Reference: google/automl efficientdet/object_detection/faster_rcnn_box_coder.py.
     """
-    zero, one, half = boxes.dtype.type(0), boxes.dtype.type(1), boxes.dtype.type(0.5)
+    one, half = boxes.dtype.type(1), boxes.dtype.type(0.5)
     plain = std[0] == one and std[1] == one and std[2] == one and std[3] == one
-    # The same object on anchors of the same size comes many times in a row.
-    ratio_y, ratio_x, log_y, log_x = one, one, zero, zero
     for i in range(count):
         a, y, x = positives[ANCHOR, i], positives[Y_EDGE, i], positives[X_EDGE, i]
         k = begin + owner[a]
@@ -34,11 +32,7 @@ def encode_centres(  # type: ignore[no-untyped-def]
         anchor_height, anchor_width = max(anchor_height, epsilon), max(anchor_width, epsilon)
         scale_y = max(height, epsilon) / anchor_height
         scale_x = max(width, epsilon) / anchor_width
-        if scale_y != ratio_y:
-            ratio_y, log_y = scale_y, math.log(scale_y)
-        if scale_x != ratio_x:
-            ratio_x, log_x = scale_x, math.log(scale_x)
-        ty, tx, th, tw = dy / anchor_height, dx / anchor_width, log_y, log_x
+        ty, tx, th, tw = dy / anchor_height, dx / anchor_width, math.log(scale_y), math.log(scale_x)
         if not plain:
             ty, tx, th, tw = ty / std[0], tx / std[1], th / std[2], tw / std[3]
         out[a, 0], out[a, 1], out[a, 2], out[a, 3] = ty, tx, th, tw

@@ -106,7 +106,7 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
     """
     # Two blocks, one above half of both: the allocator then keeps them for the next call, where
     # four made it return and fault in their pages each time (10 us an image in batches of 16).
-    places = np.empty((6, anchors.shape[0] + 1), np.int32)
+    places = np.empty((7, anchors.shape[0] + 1), np.int32)
     numbers = np.empty((2, anchors.shape[0] + 1), anchors.dtype)
     return _match_borrowed(
         first, end, anchors, lattice, rules, objects, targets, record, places, numbers
@@ -117,11 +117,12 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
 def _match_borrowed(  # type: ignore[no-untyped-def]
     first, end, anchors, lattice, rules, objects, targets, record, places, numbers
 ):
-    """Do so with `places` (6, A + 1) int32 and `numbers` (2, A + 1) T for what is found."""
+    """Do so with `places` (7, A + 1) int32 and `numbers` (2, A + 1) T for what is found."""
     anchors, lattice, rules = borrowed(anchors), borrowed(lattice), borrowed(rules)
     objects, targets, record = borrowed(objects), borrowed(targets), borrowed(record)
     places, numbers = borrowed(places), borrowed(numbers)
-    found, claimed, overlaps, highest = places[:3], places[3:], numbers[0], numbers[1]
+    found, claimed, chosen = places[:3], places[3:6], places[6]
+    overlaps, highest = numbers[0], numbers[1]
     bad = -1
     for image in range(first, end):
         state, label = targets.state[image], targets.label[image]
@@ -133,7 +134,7 @@ def _match_borrowed(  # type: ignore[no-untyped-def]
         bad = max(bad, _classify(begin, stop, rules, objects, record))
         n = _overlap(
             begin, stop, lattice, rules, objects.boxes, record, state, owner, highest,
-            found, overlaps, claimed,
+            found, overlaps, chosen, claimed,
         )  # fmt: skip
         if rules.force == FORCE_GREEDY:
             _reserve_greedily(
@@ -196,12 +197,24 @@ def _kind(y_min, x_min, y_max, x_max, crowd, match_degenerate, height, width):  
 
 @kernel
 def _overlap(  # type: ignore[no-untyped-def]
-    begin, stop, lattice, rules, boxes, record, state, owner, highest, found, overlaps, claimed
+    begin,
+    stop,
+    lattice,
+    rules,
+    boxes,
+    record,
+    state,
+    owner,
+    highest,
+    found,
+    overlaps,
+    chosen,
+    claimed,
 ):
     """Rules 1 and 2: each anchor's object of highest IoU; each object's best anchor on the way.
 
     Returns how many anchors are positive; these stand in `claimed`. `highest` (A,) T holds the
-    owner's IoU and is read only where there is an owner.
+    owner's IoU and is read only where there is an owner; `chosen` (A + 1,) int32 is overwritten.
     """
     kind, best_iou, best_anchor = record.kind, record.best_iou, record.best_anchor
     negative_iou, positive_iou, epsilon = rules.negative_iou, rules.positive_iou, rules.epsilon
@@ -218,17 +231,15 @@ def _overlap(  # type: ignore[no-untyped-def]
             best_anchor[k], best_iou[k] = lowest_anchor(found, overlaps, count, best), best
         if count == 0 or best < negative_iou:
             continue
-        # Choices instead of branches: which way they go is close to random.
+        # Choices instead of branches: which way they go is close to random. What is positive in
+        # the end is made so by `_finish`, so that no state is read here.
         enough = 0
         for i in range(count):
-            anchor, overlap = found[ANCHOR, i], overlaps[i]
-            positive = (overlap >= positive_iou) | (state[anchor] == POSITIVE)
-            state[anchor] = POSITIVE if positive else IGNORE
-            _copy(found, i, found, enough)
-            overlaps[enough] = overlap
-            enough += overlap >= positive_iou
+            state[found[ANCHOR, i]] = IGNORE
+            chosen[enough] = i
+            enough += overlaps[i] >= positive_iou
         mine = np.int32(k - begin)
-        for i in range(enough):
+        for i in chosen[:enough]:
             anchor, overlap = found[ANCHOR, i], overlaps[i]
             current, held = owner[anchor], highest[anchor]
             better = (current < 0) | (overlap > held)
@@ -352,6 +363,7 @@ def _finish(  # type: ignore[no-untyped-def]
     for i in range(count):
         anchor = claimed[ANCHOR, i]
         k = begin + owner[anchor]
+        state[anchor] = POSITIVE
         if label[anchor] < 0:
             _copy(claimed, i, claimed, merits)
             merits += 1
