@@ -8,7 +8,6 @@ so the stream does not depend on the number of workers and can be entered anywhe
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Example
 from ytrue.contract import Encoder
+from ytrue.cores import available_cores
 from ytrue.datasets.augment import Augment, Job, as_augment
 from ytrue.datasets.dataset import ImageStore
 from ytrue.datasets.pixels import Pixels, decode_image, read_image
@@ -144,7 +144,7 @@ def pipeline(
     maker = BatchMaker(
         dataset, encoder, batch_size, as_augment(augment), shuffle, seed, resize, on_error, shard,
         shuffle if drop_remainder is None else drop_remainder, _pad(images),
-        workers or _cores(), report or Report(),
+        workers or available_cores(), report or Report(),
     )  # fmt: skip
     height, width = encoder.image_size
     if start[1] >= maker.steps:
@@ -209,10 +209,6 @@ def _check_counts(
 def _pad(images: str) -> tuple[int, int, int]:
     mean = NORMALISATIONS["imagenet" if images == "uint8" else images][0]
     return round(mean[0]), round(mean[1]), round(mean[2])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _normalised(pixels: tf.Tensor, images: str) -> tf.Tensor:

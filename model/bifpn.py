@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import keras
 import tensorflow as tf
 
-from ytrue.model.layers import ConvNorm, activate
+from ytrue.model.layers import ConvNorm, Shape, activate, built
 from ytrue.model.variants import Fusion
 
 # Keeps the sum of the weights above 0: google/automl efficientdet_keras.py, fuse_features.
@@ -84,7 +84,7 @@ class Fuse(keras.layers.Layer):
         self.method = method
         self.inputs = inputs
 
-    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Create one weight an input, () or (channels,)."""
         shape = (input_shape[0][-1],) if self.method.startswith("channel") else ()
         count = 0 if self.method == "sum" else self.inputs
@@ -111,9 +111,7 @@ class Fuse(keras.layers.Layer):
             return [weight / total for weight in weights]
         return tf.unstack(tf.nn.softmax(tf.stack(weights), axis=0))
 
-    def compute_output_shape(
-        self, input_shape: Sequence[tuple[int | None, ...]]
-    ) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """Return the shape of the first input."""
         return input_shape[0]
 
@@ -153,6 +151,15 @@ class FusionNode(keras.layers.Layer):
             name="conv",
             **conv,
         )
+
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        """Create the layers' weights."""
+        shapes = [
+            shape if conv is None else built(conv, shape)
+            for conv, shape in zip(self.laterals, input_shape, strict=True)
+        ]
+        self.fuse.build(shapes)
+        self.conv.build(shapes[0])
 
     def call(self, features: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """Return (B, h, w, filters); the first feature is of the node's own level."""
@@ -232,7 +239,7 @@ class BiFPN(keras.layers.Layer):
         self.filters = filters
         self.levels = tuple(range(min_level, max_level + 1))
 
-    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Create the layers that the inputs' number and channels ask for."""
         channels: list[Any] = [shape[-1] for shape in input_shape]
         if len(channels) > len(self.levels):
@@ -247,6 +254,8 @@ class BiFPN(keras.layers.Layer):
             if given < len(self.levels) and channels[-1] != self.filters
             else None
         )
+        if self.coarser is not None:
+            self.coarser.build((None, None, None, channels[-1]))
         channels += [self.filters] * (len(self.levels) - given)
         self.cells = []
         for cell in range(self._arguments["cells"]):
@@ -295,6 +304,7 @@ class BiFPN(keras.layers.Layer):
                     name=f"cell_{cell}_node_{i}",
                 )
             )
+            nodes[-1].build([(None, None, None, widths[k]) for k in node.inputs])
             levels.append(node.level)
             widths.append(self.filters)
         return nodes

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ytrue.model.bifpn import BiFPN
 from ytrue.model.efficientnet import EfficientNet
 from ytrue.model.heads import Head, Sharing
+from ytrue.model.layers import Shape
 from ytrue.model.losses import DetectionLoss, l2_loss
 from ytrue.model.variants import DETECTORS, Fusion, known
 
@@ -107,13 +108,18 @@ class EfficientDet(keras.Model):
             anchors * num_classes, spec.head_repeats, prior=prior, name="class_head", **common
         )
         self.box_head = Head(anchors * 4, spec.head_repeats, name="box_head", **common)
-        for head in (self.class_head, self.box_head):
-            head.build([(None, None, None, spec.filters)] * len(self.levels))
         self.detection_loss: DetectionLoss | None = None
         self.loss_parts = {
             name: keras.metrics.Mean(name=f"{name}_loss") for name in ("class", "box", "iou", "l2")
         }
-        self(keras.KerasTensor((None, None, None, 3)))
+        self.build((None, None, None, 3))
+
+    def build(self, input_shape: Shape) -> None:  # noqa: ARG002
+        """Create the layers' weights, without a trace through them."""
+        channels = self.backbone.channels[MIN_LEVEL - 1 :]
+        self.pyramid.build([(None, None, None, width) for width in channels])
+        for head in (self.class_head, self.box_head):
+            head.build([(None, None, None, self.pyramid.filters)] * len(self.levels))
 
     def features(self, images: tf.Tensor, training: bool | None = None) -> list[tf.Tensor]:
         """Return the pyramid's features, what a head of your own would stand on."""

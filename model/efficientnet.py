@@ -11,7 +11,14 @@ import keras
 import tensorflow as tf
 
 from ytrue.model.images import normalised
-from ytrue.model.layers import ConvNorm, SqueezeExcite, dense_initializer, drop_connect
+from ytrue.model.layers import (
+    ConvNorm,
+    Shape,
+    SqueezeExcite,
+    built,
+    dense_initializer,
+    drop_connect,
+)
 from ytrue.model.variants import (
     BACKBONES,
     EXCITE_RATIO,
@@ -71,6 +78,14 @@ class InvertedBottleneck(keras.layers.Layer):
         residual = strides == 1 and filters_in == filters
         self.drop = drop_connect(drop_rate, name="drop", **common) if residual else None
 
+    def build(self, input_shape: Shape) -> None:
+        """Create the layers' weights."""
+        shape = input_shape if self.expand is None else built(self.expand, input_shape)
+        shape = built(self.depthwise, shape)
+        if self.excite is not None:
+            self.excite.build(shape)
+        built(self.project, shape)
+
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return (B, ceil(height / strides), ceil(width / strides), filters)."""
         y = x if self.expand is None else self.expand(x, training=training)
@@ -82,7 +97,7 @@ class InvertedBottleneck(keras.layers.Layer):
             return y
         return self.drop(y, training=training) + x
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of `call`'s result."""
         return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
 
@@ -171,11 +186,19 @@ class EfficientNet(keras.Model):
                 dtype="float32",
                 name="classifier",
             )
-        self(keras.KerasTensor((None, None, None, 3)))
+        self.build((None, None, None, 3))
         if pretrained is not None:
             from ytrue.model.pretrained import load_pretrained
 
             load_pretrained(self, pretrained)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the layers' weights, without a trace through them."""
+        shape = built(self.stem, input_shape)
+        for block in self.blocks:
+            shape = built(block, shape)
+        if self.top is not None:
+            self.classifier.build((None, built(self.top, shape)[-1]))
 
     def features(self, images: tf.Tensor, training: bool | None = None) -> list[tf.Tensor]:
         """Return the last features of the strides 2, 4, 8, 16 and 32, fine to coarse."""

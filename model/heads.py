@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from ytrue.model.layers import ConvNorm, drop_connect
+from ytrue.model.layers import ConvNorm, Shape, drop_connect
 
 Sharing = Literal["shared", "individual"]
 
@@ -81,7 +81,7 @@ class Head(keras.layers.Layer):
             else drop_connect(1 - survival_rate, name="drop_connect", dtype=self.dtype_policy)
         )
 
-    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Create the towers: one, or one a level."""
         channels: Any = input_shape[0][-1]
         shared = self._arguments["sharing"] == "shared"

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 Kind = Literal["full", "depthwise", "separable"]
+Shape = tuple[int | None, ...]
 
 # Of every batch norm of the official models: tf.keras' names, as 1 - the paper's momenta.
 NORM_MOMENTUM: Final = 0.99
@@ -36,6 +37,13 @@ def dense_initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(**DENSE_INITIALIZER)
 
 
+def built(layer: Any, input_shape: Shape) -> Shape:
+    """Create a layer's weights and return the shape of what it makes of such an input."""
+    layer.build(input_shape)
+    shape: Shape = layer.compute_output_shape(input_shape)
+    return shape
+
+
 def activate(x: tf.Tensor, name: str | None) -> tf.Tensor:
     """Apply "swish", "relu6" or None."""
     if name is None:
@@ -59,7 +67,7 @@ class BatchNorm(keras.layers.Layer):
         self.momentum = momentum
         self.epsilon = epsilon
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create gamma, beta and the moving statistics (channels,), always float32."""
 
         def add(name: str, initializer: str, **kwargs: Any) -> Any:
@@ -96,7 +104,7 @@ class BatchNorm(keras.layers.Layer):
                 moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
         return y
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape."""
         return input_shape
 
@@ -155,7 +163,7 @@ class ConvNorm(keras.layers.Layer):
             for level in range(0 if self.folded else norms)
         ]
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the kernels (k, k, in, 1) and (k or 1, k or 1, in, filters), biases, norms."""
         channels, side = input_shape[-1], self.kernel_size
         deep, full = (side, side, channels, 1), (side, side, channels, self.filters)
@@ -208,7 +216,7 @@ class ConvNorm(keras.layers.Layer):
         kernel, bias = (tf.cast(values[0], x.dtype) for values in (self.kernels, self.biases))
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of `call`'s result."""
         batch, height, width, channels = input_shape
         height, width = (
@@ -234,7 +242,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.reduced = reduced
         self.activation = activation
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create both 1x1 convolutions."""
         channels = input_shape[-1]
         common: dict[str, Any] = {"use_bias": True, "norms": 0, "dtype": self.dtype_policy}
@@ -248,7 +256,7 @@ class SqueezeExcite(keras.layers.Layer):
         squeezed = tf.reduce_mean(x, axis=(1, 2), keepdims=True)  # (B, 1, 1, channels)
         return x * tf.sigmoid(self.expand(self.reduce(squeezed)))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape."""
         return input_shape
 

@@ -191,7 +191,7 @@ def test_what_has_no_official_weights_says_so(tmp_path, model):
     with pytest.raises(ValueError, match="official weights are for sharing='shared'"):
         individual.load_official(tmp_path)
     with pytest.raises(ValueError, match="load first, then fold"):
-        model.fold().load_official(tmp_path)
+        EfficientDet("lite0", num_classes=2, folded=True).load_official(tmp_path)
     with pytest.raises(ValueError, match="head='none': expected 'load' or 'skip'"):
         model.load_official(tmp_path, head="none")
 

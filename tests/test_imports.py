@@ -15,7 +15,16 @@ PACKAGES = {
     "model": "ytrue.model",
     "viz": "ytrue.viz",
 }
-VOCABULARY = ("annotations", "boxes", "contract", "errors", "normalising", "resizing", "rle")
+VOCABULARY = (
+    "annotations",
+    "boxes",
+    "contract",
+    "cores",
+    "errors",
+    "normalising",
+    "resizing",
+    "rle",
+)
 
 
 def modules():
