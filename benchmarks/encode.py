@@ -1,6 +1,6 @@
 """Encoding boxes on anchors against the physical limit and against peers, in one run, one thread.
 
-    python benchmarks/encode.py            # all sizes, keras-hub where it is installed
+    python benchmarks/encode.py            # all sizes; keras-hub and effdet where installed
     python benchmarks/encode.py --quick
 
 Objects have the sizes of COCO's at the network input (square root of the area log-normal, median
@@ -11,7 +11,12 @@ positive and 28 ignored anchors an object, as in real COCO images at 512.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
+from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 from numba import njit
@@ -106,13 +111,43 @@ def keras_hub_encoder(size):
     return encode
 
 
+def effdet_seconds(size, counts):
+    """Return effdet's time an image for each count, None without it.
+
+    In a process of its own: torch and TensorFlow do not always get on in one.
+    """
+    if find_spec("effdet") is None:
+        return None
+    command = [sys.executable, __file__, "--effdet", json.dumps([size, counts])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def effdet_worker(size, counts):
+    import torch
+    from effdet.anchors import AnchorLabeler, Anchors
+
+    torch.set_num_threads(1)
+    ratios = [(1.0, 1.0), (1.4, 0.7), (0.7, 1.4)]
+    labeler = AnchorLabeler(Anchors(3, 7, 3, ratios, 4.0, (size, size)), 90, match_threshold=0.5)
+    rng, times = np.random.default_rng(size), []
+    for count in counts:
+        batch = [objects(rng, count, size) for _ in range(BATCH)]
+        boxes = [torch.from_numpy(one.boxes.copy()) for one in batch]
+        labels = [torch.from_numpy(one.labels.astype(np.float32) + 1) for one in batch]
+        job = partial(labeler.batch_label_anchors, boxes, labels)
+        times.append(seconds(job) / BATCH)
+    print(json.dumps(times))
+
+
 def measure(name, size, counts, *, peers):
     rng = np.random.default_rng(size)
     encoder = preset("ytrue", size, 90)
     anchors, lattice, rules = encoder.grid.boxes, encoder.grid.lattice, encoder._rules
     hub = keras_hub_encoder(size) if peers else None
+    effdet = effdet_seconds(size, counts) if peers else None
     rows = []
-    for count in counts:
+    for position, count in enumerate(counts):
         batch = [objects(rng, count, size) for _ in range(BATCH)]
         targets = _new_targets(BATCH, len(encoder.grid))
         packed = encoder._objects(batch)
@@ -138,6 +173,7 @@ def measure(name, size, counts, *, peers):
             matrix = seconds(lambda one=one: numpy_matrix(anchors, one.boxes, one.labels))
             row += [f"{dense / encoding:.0f}", f"{matrix / encoding:.0f}"]
             row.append(f"{seconds(hub(batch)) / BATCH / encoding:.0f}" if hub else "-")
+            row.append(f"{effdet[position] / encoding:.0f}" if effdet else "-")
         rows.append(row)
     return rows
 
@@ -145,7 +181,11 @@ def measure(name, size, counts, *, peers):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="D0 only")
-    quick = parser.parse_args().quick
+    parser.add_argument("--effdet", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.effdet:
+        effdet_worker(*json.loads(options.effdet))
+        return
     print(machine("numpy", "numba"))
     print(
         f"\nOne thread; microseconds an image in batches of {BATCH}; `encode`: one call for one image; "
@@ -153,8 +193,9 @@ def main():
     )
     head = ["size", "objects", "fill the arrays", "ytrue kernel", "kernel / fill", "`encode`"]
     rows = measure("D0", 512, COUNTS, peers=True)
-    print(table([*head, "dense loop / ours", "NumPy matrix / ours", "keras-hub / ours"], rows))
-    if not quick:
+    peers = [f"{name} / ours" for name in ("dense loop", "NumPy matrix", "keras-hub", "effdet")]
+    print(table([*head, *peers], rows))
+    if not options.quick:
         rows = [
             row
             for name, size in SIZES.items()

@@ -87,14 +87,22 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = add("moving_mean", "zeros", **moving)
         self.moving_variance = add("moving_variance", "ones", **moving)
 
-    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Return x normalised, of its shape and dtype."""
+    def call(
+        self, x: tf.Tensor, bias: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """Return x + bias normalised, of x's shape and dtype; bias: (channels,)."""
         learning = bool(training) and self.trainable
+        moving_mean = tf.convert_to_tensor(self.moving_mean)
+        if bias is not None and learning:
+            x = tf.nn.bias_add(x, tf.cast(bias, x.dtype))
+        elif bias is not None:
+            # The mean is subtracted anyway: one step less for every value.
+            moving_mean -= tf.cast(bias, tf.float32)
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x,
             scale=self.gamma,
             offset=self.beta,
-            mean=[] if learning else self.moving_mean,
+            mean=[] if learning else moving_mean,
             variance=[] if learning else self.moving_variance,
             epsilon=self.epsilon,
             is_training=learning,
@@ -199,10 +207,11 @@ class ConvNorm(keras.layers.Layer):
         if self.kernels:
             strides = 1 if self.depthwise_kernels else self.strides
             x = tf.nn.conv2d(x, _of(self.kernels, level), strides, "SAME")
-        if self.biases:
-            x = tf.nn.bias_add(x, _of(self.biases, level))
+        bias = tf.convert_to_tensor(_of(self.biases, level)) if self.biases else None
         if self.norms:
-            x = _of(self.norms, level)(x, training=training)
+            x = _of(self.norms, level)(x, bias=bias, training=training)
+        elif bias is not None:
+            x = tf.nn.bias_add(x, bias)
         return activate(x, self.activation)
 
     def spatial(self, x: tf.Tensor, level: int = 0) -> tf.Tensor:

@@ -128,14 +128,15 @@ def _match_borrowed(  # type: ignore[no-untyped-def]
         state, label = targets.state[image], targets.label[image]
         box, owner = targets.box[image], targets.object[image]
         begin, stop = objects.starts[image], objects.starts[image + 1]
-        state[:] = 0
-        label[:] = -1
+        # Each array is filled right before it is used, while it is in the cache.
         owner[:] = -1
+        state[:] = 0
         bad = max(bad, _classify(begin, stop, rules, objects, record))
         n = _overlap(
             begin, stop, lattice, rules, objects.boxes, record, state, owner, highest,
             found, overlaps, chosen, claimed,
         )  # fmt: skip
+        label[:] = -1
         if rules.force == FORCE_GREEDY:
             _reserve_greedily(
                 begin, stop, lattice, rules, objects.boxes, record, label, found, overlaps
