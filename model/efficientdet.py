@@ -156,6 +156,13 @@ class EfficientDet(keras.Model):
         self.detection_loss = DetectionLoss() if loss is None else loss
         self.weight_decay = weight_decay
 
+    def get_compile_config(self) -> None:
+        """Return None: a model from a file is to be compiled again.
+
+        Its loss may hold anchors, which no file keeps; to compile it with another would be worse.
+        """
+        return
+
     @property
     def metrics(self) -> list[Any]:
         """What `fit` reports: the loss and its parts."""

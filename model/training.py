@@ -44,7 +44,7 @@ def training_step(
             losses = loss(targets, model(images, training=True))
             losses["l2"] = l2_loss(model.trainable_variables, model.weight_decay)
             losses["loss"] += losses["l2"]
-            share = losses["loss"] / replicas
+            share = model.optimizer.scale_loss(losses["loss"] / replicas)
         gradients = tape.gradient(share, model.trainable_variables)
         # apply_gradients sums over the replicas.
         model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))

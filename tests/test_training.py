@@ -53,6 +53,27 @@ def test_fit_trains_on_a_pipelines_batches(tmp_path):
     assert found["class_loss"] == pytest.approx(float(loss(targets, outputs)["class"]), rel=1e-4)
 
 
+def test_a_model_from_a_file_is_to_be_compiled_again(tmp_path):
+    model = small()
+    model.compile("sgd", DetectionLoss(gamma=2.0))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert not again.compiled
+    with pytest.raises(ValueError, match="compile the model before training"):
+        training_step(again)
+
+
+def test_half_precision_trains():
+    keras.utils.set_random_seed(1)
+    model = EfficientDet("lite0", num_classes=2, dtype="mixed_bfloat16")
+    model.compile(keras.optimizers.SGD(0.01), DetectionLoss())
+    before = model.box_head.towers[0][0].kernels[0].numpy()
+    step = training_step(model)
+    for _ in range(2):
+        assert np.isfinite(float(step(tuple(map(as_tensors, noise(2))))["loss"]))
+    assert (model.box_head.towers[0][0].kernels[0].numpy() != before).any()
+
+
 def test_a_step_of_ours_is_keras_step():
     data = noise()
     results = []
