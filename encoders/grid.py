@@ -236,8 +236,9 @@ class AnchorGrid:
     def boxes(self) -> NDArray[Any]:
         """(A, 4) `(y_min, x_min, y_max, x_max)` pixels in `precision`, read-only."""
         boxes = np.empty((len(self), 4), self.precision)
-        lattice = self.lattice
-        fill_boxes(lattice.levels, lattice.y_edges, lattice.x_edges, boxes)
+        lattice, bits = self.lattice, np.dtype(f"u{boxes.itemsize}")
+        y_edges, x_edges = lattice.y_edges.view(bits), lattice.x_edges.view(bits)
+        fill_boxes(lattice.levels, y_edges, x_edges, boxes.reshape(-1).view(bits))
         boxes.flags.writeable = False
         return boxes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.jit import kernel
@@ -47,25 +48,41 @@ def fill_edges(centre_offset, stride, side, edges):  # type: ignore[no-untyped-d
         edges[cell, 1] = centre + half
 
 
+# Four cells of nine anchors are nine whole vectors of 64 bytes.
+CELLS_AT_ONCE = 4
+
+
 @kernel
 def fill_boxes(levels, y_edges, x_edges, boxes):  # type: ignore[no-untyped-def]
-    """Write every anchor's `(y_min, x_min, y_max, x_max)` to boxes (A, 4), in its order."""
+    """Write every anchor's `(y_min, x_min, y_max, x_max)` to boxes (4 A,), in its order.
+
+    All but `levels` are given as the unsigned integers of their bits. The rows of a level differ
+    in their y edges alone, so a row is the x edges, gaps between, or-ed with a pattern of y edges
+    that repeats: long vectors instead of four stores an anchor.
+    """
+    widest = 0
+    for level in range(levels.shape[0]):
+        widest = max(widest, levels[level, COLUMNS] * levels[level, PER_CELL])
+    across = np.zeros(4 * widest, boxes.dtype)
     first_y, first_x = 0, 0
     for level in range(levels.shape[0]):
         rows, columns, slots = levels[level, ROWS], levels[level, COLUMNS], levels[level, PER_CELL]
-        # Row by row, so that what the slots write in turn to each line stays in the cache.
+        for slot in range(slots):
+            for column in range(columns):
+                edge, at = first_x + slot * columns + column, 4 * (column * slots + slot)
+                across[at + 1], across[at + 3] = x_edges[edge, 0], x_edges[edge, 1]
+        down = np.zeros(4 * slots * CELLS_AT_ONCE, boxes.dtype)
+        size, start = 4 * slots * columns, 4 * levels[level, FIRST]
         for row in range(rows):
-            for slot in range(slots):
-                y_min = y_edges[first_y + slot * rows + row, 0]
-                y_max = y_edges[first_y + slot * rows + row, 1]
-                anchor = levels[level, FIRST] + row * columns * slots + slot
-                first = first_x + slot * columns
-                for column in range(first, first + columns):
-                    boxes[anchor, 0] = y_min
-                    boxes[anchor, 1] = x_edges[column, 0]
-                    boxes[anchor, 2] = y_max
-                    boxes[anchor, 3] = x_edges[column, 1]
-                    anchor += slots
+            for anchor in range(slots * CELLS_AT_ONCE):
+                edge = first_y + (anchor % slots) * rows + row
+                down[4 * anchor], down[4 * anchor + 2] = y_edges[edge, 0], y_edges[edge, 1]
+            for begin in range(0, size, down.size):
+                end = min(begin + down.size, size)
+                out, x_part = boxes[start + begin : start + end], across[begin:end]
+                for i in range(end - begin):
+                    out[i] = x_part[i] | down[i]
+            start += size
         first_y += slots * rows
         first_x += slots * columns
 
