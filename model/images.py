@@ -12,8 +12,15 @@ def normalised(images: tf.Tensor, *, lite: bool, dtype: str) -> tf.Tensor:
 
     Integers are taken as RGB in 0 to 255 and normalised with ImageNet's mean and deviation (the
     lite variants: with 127 and 128); floats are taken as normalised.
+
+    Raises:
+        ValueError: images of another shape.
     """
     images = tf.convert_to_tensor(images)
+    # TensorFlow's kernels end the whole process over some wrong shapes.
+    if not tf.TensorShape((None, None, None, 3)).is_compatible_with(images.shape):
+        shape = ", ".join(map(str, images.shape))
+        raise ValueError(f"images ({shape}): expected (B, height, width, 3), also for one image")
     if images.dtype.is_integer:
         mean, std = NORMALISATIONS["lite" if lite else "imagenet"]
         images = (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(std)

@@ -176,6 +176,12 @@ def test_arguments_out_of_range_are_named(small):
         BiFPN(8, 1, min_level=3, max_level=4)([images(0, 1, 8, 8, 8)] * 4)
 
 
+def test_images_of_another_shape_are_refused_before_tensorflow_dies_of_them(small):
+    for shape in ((64, 64, 3), (2, 64, 64), (1, 64, 64, 1)):
+        with pytest.raises(ValueError, match=r"expected \(B, height, width, 3\)"):
+            small(np.zeros(shape, np.float32))
+
+
 def test_a_model_saved_and_loaded_is_the_same(tmp_path, small):
     small.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

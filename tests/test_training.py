@@ -74,6 +74,16 @@ def test_half_precision_trains():
     assert (model.box_head.towers[0][0].kernels[0].numpy() != before).any()
 
 
+@pytest.mark.slow
+def test_a_step_compiled_by_xla_is_the_same():
+    losses = []
+    for compiled in (False, True):
+        model = small()
+        model.compile(keras.optimizers.SGD(0.01), DetectionLoss(), jit_compile=compiled)
+        losses.append([float(model.train_on_batch(*noise())[0]) for _ in range(2)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
 def test_a_step_of_ours_is_keras_step():
     data = noise()
     results = []
