@@ -9,13 +9,12 @@ more than 15 digits) it leaves to the JSON decoder.
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.cores import shared_pool
 from ytrue.jit import borrowed, inlined_kernel, kernel
 
 _NAMES: Final = (
@@ -58,18 +57,13 @@ def parse(block: bytes) -> list[Parsed] | None:
     """
     halves = _BETWEEN.search(block, len(block) // 2) if len(block) > _WORTH_TWO else None
     if halves is not None:
-        second = _other_core().submit(_parsed, b"[" + block[halves.end() :], halves.end() - 1)
+        second = shared_pool().submit(_parsed, b"[" + block[halves.end() :], halves.end() - 1)
         first = _parsed(block[: halves.start() + 1] + b"]", 0)
         other = second.result()
         if first is not None and other is not None:
             return [first, other]
     whole = _parsed(block, 0)
     return None if whole is None else [whole]
-
-
-@cache
-def _other_core() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="ytrue-parse")
 
 
 def _parsed(block: bytes, offset: int) -> Parsed | None:

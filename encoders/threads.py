@@ -1,22 +1,13 @@
-"""One pool of threads for all encoders: kernels release the GIL, so threads are enough."""
+"""Work on all cores: kernels release the GIL, so threads are enough."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
-from ytrue.cores import available_cores
+from ytrue.cores import available_cores, shared_pool
 
 # Below this much output a hand-over to another thread costs more than it saves.
 SMALLEST_SHARE = 256 * 1024
-
-
-@cache
-def _pool(_process: int) -> ThreadPoolExecutor:
-    # Keyed by the process: a forked child has none of its parent's threads.
-    return ThreadPoolExecutor(available_cores(), thread_name_prefix="ytrue-encode")
 
 
 def run_split(job: Callable[[int, int], int], count: int, *, bytes_each: int) -> int:
@@ -25,7 +16,7 @@ def run_split(job: Callable[[int, int], int], count: int, *, bytes_each: int) ->
     if shares <= 1:
         return job(0, count)
     bounds = [count * share // shares for share in range(shares + 1)]
-    pool = _pool(os.getpid())
+    pool = shared_pool()
     pending = [pool.submit(job, bounds[i], bounds[i + 1]) for i in range(1, shares)]
     first = job(bounds[0], bounds[1])
     return max([first, *(future.result() for future in pending)])

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 from unittest import mock
 
@@ -595,3 +597,25 @@ def test_images_of_a_neighbouring_project_are_not_taken(tmp_path):
     for k in range(5):
         image(tmp_path / "pictures" / f"{k}.jpg")
     assert load(file)[1].path == tmp_path / "pictures" / "1.jpg"
+
+
+FORKED = """
+import os
+import subprocess
+import sys
+from ytrue.datasets import cocotext
+one = '{"id": %d, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}'
+block = ("[" + ", ".join(one % k for k in range(5000)) + "]").encode()
+assert len(cocotext.parse(block)) == 2
+child = os.fork()
+if child == 0:
+    os._exit(0 if len(cocotext.parse(block)) == 2 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_parses_in_two_threads_of_its_own():
+    """The child has none of its parent's threads: with the parent's pool it would wait for ever."""
+    command = [sys.executable, "-P", "-W", "ignore", "-c", FORKED]
+    subprocess.run(command, check=True, timeout=120)

@@ -12,7 +12,8 @@ from numba.extending import intrinsic
 
 kernel = njit(nogil=True, cache=True, error_model="numpy")
 
-# For what is called in every step of a loop. Scalars only: inlined, too, an array is counted.
+# For what is called in every step of a loop. Scalars or `borrowed` arrays: any
+# other array is counted, inlined too.
 inlined_kernel = njit(nogil=True, cache=True, error_model="numpy", inline="always")
 
 
