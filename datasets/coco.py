@@ -24,7 +24,7 @@ from ytrue import boxes
 from ytrue.datasets.building import numbers, raise_first, tight_box, vetted
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder, choose_folder, folders_around
-from ytrue.datasets.textfiles import check_start, read_bytes, read_text
+from ytrue.datasets.textfiles import BETWEEN, check_start, read_bytes, read_text
 from ytrue.datasets.vetting import Names
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 2**20
 _START: Final = re.compile(rb'"annotations"\s*:\s*\[')
-_BETWEEN: Final = re.compile(rb"\}\s*,\s*(?=\{)")
 _FIRST_KEY: Final = re.compile(rb'\s*\{\s*("(?:[^"\\]|\\.)*")\s*:')
 _END: Final = re.compile(rb"\}\s*\]")
 _KNOWN: Final = frozenset(
@@ -227,7 +226,7 @@ def _betweens(buffer: bytes) -> Iterator[re.Pattern[bytes]]:
     first = _FIRST_KEY.match(buffer)
     if first:
         yield re.compile(rb"\}\s*,\s*(?=\{\s*" + re.escape(first[1]) + rb"\s*:)")
-    yield _BETWEEN
+    yield BETWEEN
 
 
 def _whole(data: bytes, path: Path) -> DataError:

@@ -8,13 +8,13 @@ more than 15 digits) it leaves to the JSON decoder.
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.cores import shared_pool
+from ytrue.datasets.textfiles import BETWEEN
 from ytrue.jit import borrowed, inlined_kernel, kernel
 
 _NAMES: Final = (
@@ -32,7 +32,6 @@ _EXACT: Final = _U(2**53)
 _NOWHERE: Final = _U(2**64 - 1)
 # A block of at least this many bytes is parsed in two threads.
 _WORTH_TWO: Final = 2**17
-_BETWEEN: Final = re.compile(rb"\}\s*,\s*(?=\{)")
 _POWERS: Final = 10.0 ** np.arange(23)  # exact in float64
 
 
@@ -55,7 +54,7 @@ def parse(block: bytes) -> list[Parsed] | None:
     Two halves that are lists each, cut where an annotation ends, are the list: both are parsed at
     once. A cut that was none, inside a string say, leaves something open.
     """
-    halves = _BETWEEN.search(block, len(block) // 2) if len(block) > _WORTH_TWO else None
+    halves = BETWEEN.search(block, len(block) // 2) if len(block) > _WORTH_TWO else None
     if halves is not None:
         second = shared_pool().submit(_parsed, b"[" + block[halves.end() :], halves.end() - 1)
         first = _parsed(block[: halves.start() + 1] + b"]", 0)

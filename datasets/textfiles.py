@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
+from typing import Final
 
 from ytrue.errors import DataError
+
+BETWEEN: Final = re.compile(rb"\}\s*,\s*(?=\{)")
+"""Where one JSON object of a list may end and the next begin."""
 
 _FOREIGN = {
     codecs.BOM_UTF16_LE: "UTF-16",
