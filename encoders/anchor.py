@@ -405,15 +405,15 @@ class AnchorEncoder:
             )
         }
 
-    def decode(self, arrays: Mapping[str, NDArray[Any]], **options: float) -> Annotations:
+    def decode(self, arrays: Mapping[str, NDArray[Any]], **options: Any) -> Annotations:
         """Return the objects that one example's arrays stand for.
 
         Args:
             arrays: a target, as `encode` returns it: every object that owns an anchor comes back,
                 in the order of `object`. Or a prediction, {"class": (A, C) logits,
                 "box": (A, 4)}: scored detections after suppression.
-            options: for predictions: `score_threshold` (0.05), `iou_threshold` (0.5),
-                `max_detections` (100), as `ytrue.encoders.detections.detect` has them.
+            options: for predictions: those of `ytrue.encoders.detections.detect`, such as
+                `score_threshold` (0.05), `iou_threshold` (0.5), `max_detections` (100).
 
         Raises:
             ValueError: arrays that are neither.
@@ -421,7 +421,7 @@ class AnchorEncoder:
         anchors = self.grid.boxes
         if "class" in arrays and "box" in arrays:
             boxes = self.coder.decode(arrays["box"], anchors, largest_log=LARGEST_LOG)
-            return detect(arrays["class"], boxes, **options)  # type: ignore[arg-type]
+            return detect(arrays["class"], boxes, **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, label, box, "

@@ -2,46 +2,118 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.encoders.kernels.suppression import suppress
+from ytrue.encoders.kernels.suppression import best_classes, suppress
 
-CANDIDATES = 5000
-"""How many anchors enter the suppression at most (google/automl's max_nms_inputs)."""
+CANDIDATES: Final = 5000
+"""How many candidates enter the suppression at most (google/automl's max_nms_inputs)."""
+
+Classes = Literal["best", "all"]
+Scope = Literal["class", "global"]
+Method = Literal["hard", "gaussian"]
 
 
 def detect(
-    logits: NDArray[Any],
+    values: NDArray[Any],
     boxes: NDArray[np.float32],
     *,
+    logits: bool = True,
     score_threshold: float = 0.05,
+    classes: Classes = "best",
+    max_candidates: int | None = CANDIDATES,
+    scope: Scope = "class",
+    method: Method = "hard",
     iou_threshold: float = 0.5,
+    sigma: float = 0.5,
     max_detections: int = 100,
 ) -> Annotations:
     """Return the detections of one image, by falling score.
 
-    Each anchor stands for its best class; class by class, the lower-scored of two boxes that
-    overlap by more than `iou_threshold` falls.
-
     Args:
-        logits: (A, C) class logits.
+        values: (A, C) class logits, or scores.
         boxes: (A, 4) float32 `(y_min, x_min, y_max, x_max)` pixels.
-        score_threshold: lowest score (sigmoid of the logit) that is returned.
-        iou_threshold: IoU above which two boxes of a class are one object.
+        logits: whether `values` are logits; their score is the sigmoid.
+        score_threshold: lowest score that is returned.
+        classes: "best": an anchor stands for its best class. "all": for every class that reaches
+            the threshold.
+        max_candidates: how many of the highest scores enter the suppression; None: all.
+        scope: "class": only boxes of one class are rivals. "global": all are.
+        method: "hard": of two rivals that overlap by more than `iou_threshold` the lower-scored
+            one falls. "gaussian" (soft): the score of each is multiplied by
+            exp(-IoU^2 / sigma) for every rival above it.
+        iou_threshold: of "hard".
+        sigma: of "gaussian", as in the paper.
         max_detections: most detections returned.
+
+    Raises:
+        ValueError: an argument out of range, named with its value.
+
+    Reference:
+        Bodla et al. 2017 (Soft-NMS); google/automl efficientdet/tf2/postprocess.py: its
+        `postprocess_global` is scope="global", `postprocess_per_class` scope="class",
+        `postprocess_combined` classes="all"; its max_nms_inputs is classes="all" with
+        `max_candidates`.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 8, 8], [0, 1, 8, 9]], np.float32)
+        >>> found = detect(np.array([[2.0, -9.0], [-9.0, 1.0]]), boxes, scope="global")
+        >>> found.labels.tolist(), found.scores.round(2).tolist()
+        ([0], [0.88])
     """
-    labels = logits.argmax(axis=-1).astype(np.int32)
-    best = np.take_along_axis(logits, labels[:, None], axis=-1)[:, 0].astype(np.float64)
-    scores = (0.5 * (1 + np.tanh(0.5 * best))).astype(np.float32)
-    order = np.flatnonzero(scores >= score_threshold)
-    order = order[np.argsort(-scores[order], kind="stable")[:CANDIDATES]]
-    kept = np.empty(min(max_detections, order.size), np.int64)
+    for name, value, allowed in (
+        ("classes", classes, get_args(Classes)),
+        ("scope", scope, get_args(Scope)),
+        ("method", method, get_args(Method)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"score_threshold={score_threshold}: expected a number in [0, 1]")
+    if not sigma > 0:
+        raise ValueError(f"sigma={sigma}: expected more than 0")
+    values = np.ascontiguousarray(values)
+    rows, labels, scores = _candidates(values, score_threshold, logits=logits, classes=classes)
+    order = np.argsort(-scores, kind="stable")[:max_candidates]
+    rows, labels, scores = rows[order], labels[order], scores[order]
+    found = np.ascontiguousarray(boxes[rows], np.float32)
+    kept = np.empty(min(max_detections, rows.size), np.int64)
+    decay = np.float32(1 / sigma if method == "gaussian" else 0)
     count = suppress(
-        np.ascontiguousarray(boxes[order], np.float32), labels[order], iou_threshold, kept
-    )
-    rows = order[kept[:count]]
-    return Annotations(boxes=boxes[rows], labels=labels[rows], scores=scores[rows])
+        found, labels, scores, scope == "class", np.float32(iou_threshold), decay,
+        np.float32(score_threshold), kept,
+    )  # fmt: skip
+    kept = kept[:count]
+    return Annotations(boxes=found[kept], labels=labels[kept], scores=scores[kept])
+
+
+def _candidates(
+    values: NDArray[Any], threshold: float, *, logits: bool, classes: Classes
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return anchors, classes and scores of what reaches the threshold, by rising anchor."""
+    # A little below the threshold's logit: the scores below decide, rounded like all scores.
+    least = _logit(threshold) - 1e-3 if logits else threshold
+    if classes == "all":
+        rows, labels = np.nonzero(values >= least)
+        best = values[rows, labels]
+    else:
+        count = values.shape[0]
+        rows, labels = np.empty(count, np.int64), np.empty(count, np.int64)
+        best = np.empty(count, values.dtype)
+        count = best_classes(values, least, rows, labels, best) if values.shape[1] else 0
+        rows, labels, best = rows[:count], labels[:count], best[:count]
+    scores = best.astype(np.float64)
+    scores = (0.5 * (1 + np.tanh(0.5 * scores)) if logits else scores).astype(np.float32)
+    reach = scores >= np.float32(threshold)
+    return rows[reach], labels[reach], scores[reach]
+
+
+def _logit(score: float) -> float:
+    if score in (0, 1):
+        return -math.inf if score == 0 else math.inf
+    return math.log(score / (1 - score))
