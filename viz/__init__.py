@@ -1,6 +1,7 @@
 """Pictures, pages and tables of what an encoder decides. matplotlib and rich load here only."""
 
 from ytrue.viz.assignment import show_assignment, show_example
+from ytrue.viz.evaluation import print_evaluation, show_evaluation
 from ytrue.viz.figures import show_audit, show_dataset
 from ytrue.viz.notebook import notebook_html, notebook_png
 from ytrue.viz.page import report_html
@@ -13,11 +14,13 @@ __all__ = [
     "png_bytes",
     "print_audit",
     "print_dataset",
+    "print_evaluation",
     "print_problems",
     "report_html",
     "save_png",
     "show_assignment",
     "show_audit",
     "show_dataset",
+    "show_evaluation",
     "show_example",
 ]

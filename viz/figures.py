@@ -93,7 +93,7 @@ def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
     colours = [style.LOST if name == "0" else style.BARS for name in counts]
     bars = axes.bar(list(counts), list(counts.values()), color=colours)
     axes.bar_label(bars, fontsize=8)
-    _finish(axes, title)
+    style.finish(axes, title)
 
 
 def _best_iou(axes: Axes, audit: Audit) -> None:
@@ -102,7 +102,7 @@ def _best_iou(axes: Axes, audit: Audit) -> None:
     for name in ("negative_iou", "positive_iou"):
         if name in audit.encoder:
             axes.axvline(audit.encoder[name], color=style.LOST, lw=1, ls="--")
-    _finish(axes, "best IoU of each object (dashed: thresholds)")
+    style.finish(axes, "best IoU of each object (dashed: thresholds)")
 
 
 def _sizes(axes: Axes, audit: Audit) -> None:
@@ -119,7 +119,7 @@ def _sizes(axes: Axes, audit: Audit) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.xaxis.set_minor_locator(NullLocator())
-    _finish(axes, "object size at the network's input, px")
+    style.finish(axes, "object size at the network's input, px")
 
 
 def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str) -> None:
@@ -135,10 +135,4 @@ def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str) -> None:
     for text in axes.get_yticklabels():
         text.set_parse_math(False)
     axes.invert_yaxis()
-    _finish(axes, title)
-
-
-def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=9.5)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    style.finish(axes, title)

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Final
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -18,6 +19,17 @@ CROWD: Final = "#C9B6FF"
 IGNORED: Final = "#FFFFFF"
 TEXT_BACK: Final = (0.05, 0.05, 0.08, 0.78)
 BARS: Final = "#0072B2"
+CURVES: Final = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#8C6BB1",
+)
+"""As `LEVELS`, but all of them seen as thin lines on white."""
 
 DPI: Final = 100
 
@@ -32,6 +44,13 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
+
+
+def finish(axes: Axes, title: str) -> None:
+    """Give a plot its title, and no frame above and to the right."""
+    axes.set_title(title, fontsize=9.5)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def png_bytes(figure: Figure) -> bytes:

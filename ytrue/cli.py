@@ -378,6 +378,51 @@ def convert(
         viz.print_problems(replace(dataset, problems=tuple(lost)), _console())
 
 
+@app.command()
+def evaluate(
+    data: Data,
+    results: Annotated[
+        Path, typer.Argument(help="COCO results file: detections of the dataset's images.")
+    ],
+    score_threshold: Annotated[
+        float, typer.Option("--score-threshold", help="Least score in found, missed and mistaken.")
+    ] = 0.3,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="PNG of the precision-recall curves.")
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option("--fail-under", help="Exit code 1 when COCO's AP50 is less or undefined."),
+    ] = None,
+    format: Format = None,
+    images: Images = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare detections with a dataset: COCO's and VOC's AP, and what was found or missed.
+
+    Example: ytrue evaluate annotations.json detections.json --fail-under 0.5
+    """
+    from ytrue.model.evaluate import evaluate
+
+    dataset = _load(data, format, images, strict)
+    report = evaluate(dataset, results, score_threshold=score_threshold)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        from ytrue import viz
+
+        viz.print_evaluation(report, _console())
+    if out is not None:
+        from ytrue import viz
+
+        typer.echo(f"wrote {viz.save_png(viz.show_evaluation(report), out)}", err=as_json)
+    if fail_under is not None and (report.ap50 is None or report.ap50 < fail_under):
+        found = "not defined" if report.ap50 is None else f"{report.ap50:.3f}"
+        typer.echo(f"ytrue: AP50 is {found}, expected {fail_under:g} or more", err=True)
+        raise typer.Exit(1)
+
+
 def _stored_pixels(dataset: Dataset, example: Example, placement: Placement) -> Any:
     from ytrue.datasets.pixels import decode_image, place_pixels
     from ytrue.viz.assignment import PAD

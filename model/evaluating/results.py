@@ -1,0 +1,286 @@
+"""Detections from COCO results or from scored `Annotations`, held against their dataset."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ytrue import boxes
+from ytrue.annotations import Annotations
+from ytrue.datasets.textfiles import read_text
+from ytrue.errors import DataError
+from ytrue.model.evaluating.columns import Detections
+
+if TYPE_CHECKING:
+    from ytrue.datasets.dataset import Dataset
+
+Results = str | Path | Sequence[Mapping[str, Any]] | Mapping[Any, Annotations]
+"""A results file, its records, or image id -> scored `Annotations` in the image's own pixels."""
+
+_FIELDS: Final = ("image_id", "category_id", "bbox", "score")
+_EXPECTED: Final = "expected image_id, category_id, bbox (x, y, width, height) and score"
+_Row = tuple[int, int, list[float], float]  # image, label, xywh, score
+
+
+def detections_of(dataset: Dataset, results: Results) -> Detections:
+    """Return the detections of a dataset's images as columns.
+
+    Args:
+        dataset: what they were made for.
+        results: the path of a COCO results file (a list of {"image_id", "category_id", "bbox",
+            "score"}, ids as in the dataset's file, boxes x, y, width, height in the pixels of the
+            original image), such a list, or a mapping of image id -> `Annotations` with scores.
+
+    Raises:
+        DataError: a file that is no such list, or records that do not belong to the dataset: the
+            first is told, with the number of the others.
+        ValueError: `results` is of another type, or annotations have no scores.
+    """
+    if isinstance(results, (str, Path)):
+        path = Path(results)
+        return _checked(dataset, _records_in(path), lambda n: f"{path}, record {n}")
+    if isinstance(results, Mapping):
+        places = [(i, k) for i, found in results.items() for k in range(len(found))]
+        return _checked(
+            dataset,
+            to_records(dataset, results),
+            lambda n: f"the detections of image {places[n][0]!r}, detection {places[n][1]}",
+        )
+    if isinstance(results, Sequence):
+        return _checked(dataset, results, lambda n: f"the results, record {n}")
+    raise ValueError(
+        f"results is a {type(results).__name__}, expected a path, a list of records, or a mapping "
+        "of image id to Annotations"
+    )
+
+
+def to_records(dataset: Dataset, found: Mapping[Any, Annotations]) -> list[dict[str, Any]]:
+    """Return scored annotations as COCO results: plain JSON values, the ids of the dataset's file.
+
+    Args:
+        dataset: whose images and classes they are.
+        found: image id -> `Annotations` with scores, in the pixels of the original image.
+
+    Raises:
+        DataError: an image that the dataset does not have, or a label beyond its classes.
+        ValueError: annotations without scores.
+    """
+    border = _Border(dataset)
+    records = []
+    for image_id, scored in found.items():
+        where = f"the detections of image {image_id!r}"
+        if scored.scores is None:
+            raise ValueError(f"{where} have no scores: give Annotations(..., scores=...)")
+        try:
+            border.image(image_id)
+            border.check_labels(scored.labels.tolist())
+        except _RefusedError as refused:
+            raise DataError(refused.what, where=where, do=refused.do) from None
+        columns = (
+            scored.labels.tolist(),
+            boxes.to_xywh(scored.boxes.astype(np.float64)).tolist(),
+            scored.scores.tolist(),
+        )
+        records += [
+            {
+                "image_id": image_id,
+                "category_id": dataset.class_ids[label],
+                "bbox": xywh,
+                "score": score,
+            }
+            for label, xywh, score in zip(*columns, strict=True)
+        ]
+    return records
+
+
+def _records_in(path: Path) -> list[Any]:
+    text = read_text(path)
+    try:
+        # Not msgspec: Python writes NaN into JSON, which is to be found in its record.
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"not valid JSON ({error})", where=path, do="write the results again"
+        ) from None
+    if isinstance(found, list):
+        return found
+    dataset = isinstance(found, dict) and "annotations" in found
+    what = "a COCO dataset" if dataset else f"a {type(found).__name__}"
+    raise DataError(
+        f"the file holds {what}, not a list of results",
+        where=path,
+        do='expected [{"image_id": ..., "category_id": ..., "bbox": [...], "score": ...}, ...]',
+    )
+
+
+def _checked(dataset: Dataset, records: Sequence[Any], where: Callable[[int], str]) -> Detections:
+    """Return the records as columns, or tell the first that is refused."""
+    border = _Border(dataset)
+    rows: list[_Row] = []
+    first: tuple[int, _RefusedError] | None = None
+    for number, record in enumerate(records):
+        try:
+            rows.append(border.row(record))
+        except _RefusedError as refused:
+            first = first or (number, refused)
+    if first is not None:
+        raise _refusal(*first, records, where, others=len(records) - len(rows) - 1)
+    image, label, xywh, score = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Detections(
+        np.array(image, np.int64),
+        np.array(label, np.int64),
+        np.array(xywh, np.float64).reshape(-1, 4),
+        np.array(score, np.float64),
+    )
+
+
+def _refusal(
+    number: int, refused: _RefusedError, records: Sequence[Any],
+    where: Callable[[int], str], *, others: int,
+) -> DataError:  # fmt: skip
+    record = records[number]
+    named = ""
+    if isinstance(record, Mapping):
+        ids = [f"{name} {record[name]!r}" for name in _FIELDS[:2] if name in record]
+        named = f" ({', '.join(ids)})" if ids else ""
+    more = f" ({others} more of {len(records)} records are refused)" if others else ""
+    return DataError(f"{refused.what}{more}", where=where(number) + named, do=refused.do)
+
+
+class _RefusedError(Exception):
+    """Why a record is refused, and what to do."""
+
+    def __init__(self, what: str, do: str) -> None:
+        super().__init__(what)
+        self.what, self.do = what, do
+
+
+class _Border:
+    """From the file's ids to positions and labels, record by record."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._image_of = {image_id: i for i, image_id in enumerate(dataset.images.ids)}
+        self._label_of = {class_id: label for label, class_id in enumerate(dataset.class_ids)}
+        if len(self._image_of) < len(dataset):
+            raise DataError(
+                f"{len(dataset) - len(self._image_of)} images are in the dataset more than once",
+                where=dataset.source,
+                do="evaluate a subset without repetition",
+            )
+
+    def row(self, record: Any) -> _Row:
+        """Return image, label, box and score of a record."""
+        if not isinstance(record, Mapping):
+            raise _RefusedError(f"a {type(record).__name__} stands for a record", _EXPECTED)
+        missing = [name for name in _FIELDS if name not in record]
+        if missing:
+            raise _RefusedError(f"{', '.join(missing)} missing", _EXPECTED)
+        image_id, category_id, bbox, score = (record[name] for name in _FIELDS)
+        if not _is_finite(score):
+            raise _RefusedError(f"the score {_short(score)} is no finite number", "mend the score")
+        return self.image(image_id), self._label(category_id), _box(bbox), float(score)
+
+    def image(self, image_id: Any) -> int:
+        """Return the position of an image."""
+        position = _found(self._image_of, image_id)
+        if position is None:
+            raise self._unknown_image(image_id)
+        return position
+
+    def check_labels(self, labels: Sequence[int]) -> None:
+        """Refuse labels that are no classes of the dataset."""
+        count = self._dataset.num_classes
+        for label in labels:
+            if not 0 <= label < count:
+                raise _RefusedError(
+                    f"label {label} is none of the dataset's {count} classes",
+                    "number the classes from 0, in the dataset's order",
+                )
+
+    def _unknown_image(self, image_id: Any) -> _RefusedError:
+        of_another_type = _twin(self._image_of, image_id)
+        if of_another_type:
+            return _RefusedError(
+                f"no image {_short(image_id)} in the dataset, which has {of_another_type}",
+                "write the ids as they stand in the dataset's file",
+            )
+        for problem in self._dataset.problems:
+            about_image = problem.annotation_id is None and problem.action == "dropped"
+            if about_image and problem.image_id == image_id:
+                return _RefusedError(
+                    f"image {_short(image_id)} was dropped when the dataset was read: "
+                    f"{problem.detail} [{problem.kind}]",
+                    "mend the dataset, or leave out this image's results",
+                )
+        return _RefusedError(
+            f"no image {_short(image_id)} in {self._dataset.source}",
+            "name the dataset that the results were made for",
+        )
+
+    def _label(self, category_id: Any) -> int:
+        label = _found(self._label_of, category_id)
+        if label is not None:
+            return label
+        ids = self._dataset.class_ids
+        listed = ", ".join(repr(i) for i in ids[:8]) + (", ..." if len(ids) > 8 else "")
+        raise _RefusedError(
+            f"no category {_short(category_id)} in {self._dataset.source}",
+            f"expected a class id of the dataset's file ({listed or 'it has none'})",
+        )
+
+
+def _found(numbers_: Mapping[Any, int], key: Any) -> int | None:
+    # True is 1 to a dict, but no id.
+    if isinstance(key, bool):
+        return None
+    try:
+        return numbers_.get(key)
+    except TypeError:  # a list or an object
+        return None
+
+
+def _twin(ids: Mapping[Any, int], key: Any) -> str:
+    """Return the id that reads as this one but is a number where this is a text, or reverse."""
+    if isinstance(key, bool) or not isinstance(key, (int, str)):
+        return ""
+    return next((repr(i) for i in ids if str(i) == str(key)), "")
+
+
+def _box(bbox: Any) -> list[float]:
+    four = bbox.tolist() if isinstance(bbox, np.ndarray) else bbox
+    if not isinstance(four, (list, tuple)) or len(four) != 4:
+        raise _RefusedError(f"the bbox is {_short(bbox)}", "expected x, y, width, height")
+    if not all(map(_is_finite, four)):
+        raise _RefusedError(f"the bbox {_short(four)} is not four finite numbers", "mend the box")
+    if four[2] < 0 or four[3] < 0:
+        raise _RefusedError(
+            f"the bbox {_short(four)} has a negative width or height",
+            "expected x, y, width, height; boxes of corners are to be turned into these",
+        )
+    x, y, width, height = map(float, four)
+    if not all(map(math.isfinite, (x + width, y + height, width * height))):
+        raise _RefusedError(f"the bbox {_short(four)} is beyond all measure", "mend the box")
+    return [x, y, width, height]
+
+
+def _is_finite(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond float64
+        return False
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= 60 else said[:57] + "..."
