@@ -72,12 +72,11 @@ def _blocks(
 ) -> Iterator[tuple[_Rows, _Rows]]:
     """Yield rows of a and of b that are of one image, at most `_CELLS` pairs at a time."""
     order_a, order_b = (np.argsort(image, kind="stable") for image in (image_a, image_b))
-    images, starts = np.unique(image_a[order_a], return_index=True)
-    first = np.searchsorted(image_b[order_b], images, side="left")
-    end = np.searchsorted(image_b[order_b], images, side="right")
-    for rows, low, high in zip(np.split(order_a, starts[1:]), first, end, strict=True):
-        if low == high:
-            continue
-        step = max(1, _CELLS // int(high - low))
-        for start in range(0, len(rows), step):
-            yield rows[start : start + step], order_b[low:high]
+    images, firsts, counts = np.unique(image_a[order_a], return_index=True, return_counts=True)
+    lows = np.searchsorted(image_b[order_b], images, side="left")
+    highs = np.searchsorted(image_b[order_b], images, side="right")
+    columns = (column.tolist() for column in (firsts, firsts + counts, lows, highs))
+    for first, end, low, high in zip(*columns, strict=True):
+        step = max(1, _CELLS // max(1, high - low))
+        for start in range(first, end if high > low else first, step):
+            yield order_a[start : min(start + step, end)], order_b[low:high]
