@@ -240,6 +240,22 @@ class Dataset:
             objects=replace(take_objects(self.objects, taken[in_file]), image=image[in_file]),
         )
 
+    def hold_out(self, every: int) -> tuple[Dataset, Dataset]:
+        """Return (the rest, every `every`-th image by file name, from the first).
+
+        Raises:
+            ValueError: `every` below 2, or one part would be empty.
+        """
+        if every < 2:
+            raise ValueError(f"every={every}: expected at least 2")
+        names = self.images.file_names
+        order = sorted(range(len(self)), key=lambda row: names[row])
+        held = order[::every]
+        rest = sorted(set(order) - set(held))
+        if not rest:
+            raise ValueError(f"{len(self)} images are too few to hold out every {every}th")
+        return self.subset(rest), self.subset(held)
+
     def to_coco(self, path: str | Path) -> None:
         """Write a COCO JSON file; what came from one is written back with its own numbers."""
         from ytrue.datasets.coco import write

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from ytrue.errors import DataError
 from ytrue.resizing import Placement
 
+if TYPE_CHECKING:
+    from ytrue.datasets.dataset import Id, ImageStore
+
 Pixels = NDArray[np.uint8]
+
+PAD: Final = (124, 116, 104)
+"""RGB of the padding of images that are not normalised yet: ImageNet's mean, about 0 after."""
 
 _REDUCED: Final = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -57,6 +63,14 @@ def decode_image(data: bytes, *, where: str, shrink: int = 1) -> Pixels:
         if decoded is not None and data.rstrip(b"\0")[-2:] == b"\xff\xd9":
             return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
     return _decode_with_pillow(data, where)
+
+
+def image_reader(store: ImageStore | None, image_id: Id, path: Path) -> Callable[[int], Pixels]:
+    """Return a function from reduction to pixels: of the file, or of a dataset's own bytes."""
+    if store is None:
+        return lambda shrink: read_image(path, shrink=shrink)
+    where = f"image {image_id}"
+    return lambda shrink: decode_image(store.image_bytes(image_id), where=where, shrink=shrink)
 
 
 def _decode_with_pillow(data: bytes, where: str) -> Pixels:

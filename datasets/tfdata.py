@@ -22,7 +22,7 @@ from ytrue.contract import Encoder
 from ytrue.cores import available_cores
 from ytrue.datasets.augment import Augment, Job, as_augment
 from ytrue.datasets.dataset import ImageStore
-from ytrue.datasets.pixels import Pixels, decode_image, read_image
+from ytrue.datasets.pixels import PAD, Pixels, image_reader
 from ytrue.errors import DataError
 from ytrue.normalising import NORMALISATIONS
 from ytrue.resizing import RESIZE_MODES, ResizeMode
@@ -207,7 +207,9 @@ def _check_counts(
 
 
 def _pad(images: str) -> tuple[int, int, int]:
-    mean = NORMALISATIONS["imagenet" if images == "uint8" else images][0]
+    if images == "uint8":
+        return PAD
+    mean = NORMALISATIONS[images][0]
     return round(mean[0]), round(mean[1]), round(mean[2])
 
 
@@ -296,7 +298,7 @@ class BatchMaker:
     def _made(self, example: Example, epoch: int) -> tuple[Pixels, Annotations]:
         job = Job(
             example=example,
-            read=_reader(self.dataset, example),
+            read=image_reader(self.dataset.store, example.image_id, example.path),
             frame=self.encoder.image_size,
             resize=self.resize,
             pad=self.pad,
@@ -306,14 +308,3 @@ class BatchMaker:
         pixels, annotations, counts = self.augment(job)
         self.report.add(counts)
         return pixels, annotations
-
-
-def _reader(dataset: Source, example: Example) -> Any:
-    """Return a function from reduction to pixels: from the file, or from the dataset's own bytes."""
-    store = dataset.store
-    if store is None:
-        return lambda shrink: read_image(example.path, shrink=shrink)
-    where = f"image {example.image_id}"
-    return lambda shrink: decode_image(
-        store.image_bytes(example.image_id), where=where, shrink=shrink
-    )

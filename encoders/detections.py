@@ -99,7 +99,7 @@ def _candidates(
     # A little below the threshold's logit: the scores below decide, rounded like all scores.
     least = _logit(threshold) - 1e-3 if logits else threshold
     if classes == "all":
-        rows, labels = np.nonzero(values >= least)
+        rows, labels = (axis.astype(np.int64) for axis in np.nonzero(values >= least))
         best = values[rows, labels]
     else:
         count = values.shape[0]
@@ -107,8 +107,8 @@ def _candidates(
         best = np.empty(count, values.dtype)
         count = best_classes(values, least, rows, labels, best) if values.shape[1] else 0
         rows, labels, best = rows[:count], labels[:count], best[:count]
-    scores = best.astype(np.float64)
-    scores = (0.5 * (1 + np.tanh(0.5 * scores)) if logits else scores).astype(np.float32)
+    exact = best.astype(np.float64)
+    scores = np.asarray(0.5 * (1 + np.tanh(0.5 * exact)) if logits else exact, np.float32)
     reach = scores >= np.float32(threshold)
     return rows[reach], labels[reach], scores[reach]
 

@@ -109,16 +109,20 @@ PRESETS: Final[dict[str, Preset]] = {
 }
 
 
-def preset(name: str, image_size: int | Sequence[int], num_classes: int) -> AnchorEncoder:
+def preset(
+    name: str, image_size: int | Sequence[int], num_classes: int, **grid: Any
+) -> AnchorEncoder:
     """Return the encoder of a preset.
 
     Args:
         name: "ytrue", "efficientdet", "retinanet" or "keras_hub" (see `PRESETS`).
         image_size: (height, width) of the network input in pixels; one number for a square.
         num_classes: labels lie in [0, num_classes).
+        grid: arguments of `AnchorGrid` in place of the preset's own, such as `anchor_scale=3.0`.
 
     Raises:
-        ValueError: an unknown name or an argument out of range.
+        ValueError: an unknown name, an argument out of range, or another grid for a preset whose
+            anchors are its own.
 
     Example:
         >>> preset("ytrue", (512, 512), num_classes=90).spec["box"]
@@ -127,4 +131,10 @@ def preset(name: str, image_size: int | Sequence[int], num_classes: int) -> Anch
     if name not in PRESETS:
         raise ValueError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     chosen = PRESETS[name]
-    return AnchorEncoder(AnchorGrid(image_size, **chosen.grid()), num_classes, **chosen.encoder)
+    own = chosen.grid()
+    if "shapes" in own and grid:
+        raise ValueError(
+            f"preset {name!r} has anchors of its own, so {', '.join(grid)} cannot be chosen: take "
+            "preset 'ytrue' or 'efficientdet'"
+        )
+    return AnchorEncoder(AnchorGrid(image_size, **own | grid), num_classes, **chosen.encoder)

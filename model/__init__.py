@@ -12,16 +12,31 @@ if TYPE_CHECKING:
     from ytrue.model.efficientnet import EfficientNet
     from ytrue.model.heads import Head
     from ytrue.model.losses import DetectionLoss
+    from ytrue.model.predict import Detector
+    from ytrue.model.recipe import Recipe
+    from ytrue.model.training import train
 
 _HOME = {
     "BiFPN": "bifpn",
     "DetectionLoss": "losses",
+    "Detector": "predict",
     "EfficientDet": "efficientdet",
     "EfficientNet": "efficientnet",
     "Head": "heads",
+    "Recipe": "recipe",
+    "train": "training",
 }
 
-__all__ = ["BiFPN", "DetectionLoss", "EfficientDet", "EfficientNet", "Head"]
+__all__ = [
+    "BiFPN",
+    "DetectionLoss",
+    "Detector",
+    "EfficientDet",
+    "EfficientNet",
+    "Head",
+    "Recipe",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

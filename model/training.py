@@ -1,61 +1,459 @@
-"""One training step on any number of replicas, where Keras' `fit` does not reach.
-
-`fit` trains on one device and under MirroredStrategy. Under MultiWorkerMirroredStrategy Keras 3.15
-fails on its own metrics; the step here does the same arithmetic and works under all of them.
-"""
+"""`train`: a dataset, an encoder and a recipe to a detector, in a folder that can be resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import keras
 import tensorflow as tf
 
-from ytrue.model.losses import l2_loss
+from ytrue.auditing import Audit, audit
+from ytrue.datasets.tfdata import Report, pipeline
+from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.errors import DataError
+from ytrue.model.averaging import WeightAverage
+from ytrue.model.efficientdet import EfficientDet
+from ytrue.model.evaluate import evaluate
+from ytrue.model.events import Events
+from ytrue.model.layers import BatchNorm
+from ytrue.model.losses import DetectionLoss
+from ytrue.model.predict import RUN_FILE, Detector, images_of, predict
+from ytrue.model.pretrained import PRETRAINED
+from ytrue.model.recipe import Recipe, make_optimizer
+from ytrue.model.runstate import load_state, named, replace_file, save_state
+from ytrue.model.step import training_step
+from ytrue.resizing import ResizeMode
 
 if TYPE_CHECKING:
-    from ytrue.model.efficientdet import EfficientDet
+    from numpy.typing import NDArray
+
+    from ytrue.datasets.dataset import Dataset
+
+STATE_FILE: Final = "state.npz"
+HISTORY_FILE: Final = "history.json"
+LOGS: Final = "logs"
+MIN_SCORE: Final = 0.001
+"""Lowest score of the detections that AP is computed from."""
 
 
-def training_step(
-    model: EfficientDet, strategy: tf.distribute.Strategy | None = None
-) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """Return a compiled function of a batch that trains the model and returns its losses.
+class LostObjectsError(DataError):
+    """Too many objects would own no anchor: training on them is refused.
+
+    Attributes:
+        report: the audit that says which, and why.
+    """
+
+    def __init__(self, report: Audit, most: float) -> None:
+        self.report = report
+        super().__init__(
+            f"{report.lost_share:.1%} of the objects would own no anchor, more than the "
+            f"{most:.1%} allowed, so the detector could not learn them",
+            where=report.source,
+            do="see ytrue audit for the reasons; a larger --size or a smaller --anchor-scale "
+            "helps small objects, --max-lost allows more",
+        )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run is, told after every step.
+
+    Attributes:
+        epoch, step: that were just done, from 0.
+        epochs, steps: how many there are, of the run and of an epoch.
+        losses: name -> value of this step.
+        rate: images a second of this process, compiling aside.
+        remaining: seconds until the end, evaluation aside.
+    """
+
+    epoch: int
+    step: int
+    epochs: int
+    steps: int
+    losses: Mapping[str, float]
+    rate: float
+    remaining: float
+
+
+@dataclass
+class Watch:
+    """What a run tells while it goes on; every part may be left out.
+
+    Attributes:
+        moment: called after every step.
+        epoch: called with the epoch's entry of the history.
+        pictures: makes the pictures that TensorBoard shows, from the detector, after every epoch
+            that is evaluated: name -> (H, W, 3) uint8.
+    """
+
+    moment: Callable[[Moment], None] | None = None
+    epoch: Callable[[Mapping[str, Any]], None] | None = None
+    pictures: Callable[[Detector], Mapping[str, NDArray[Any]]] | None = None
+
+
+def train(
+    dataset: Dataset,
+    encoder: AnchorEncoder,
+    folder: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    variant: str = "d0",
+    pretrained: str | Path | None = None,
+    validation: Dataset | None = None,
+    evaluate_every: int = 1,
+    save_every: float = 300.0,
+    max_lost: float = 0.05,
+    resize: ResizeMode = "letterbox",
+    watch: Watch | None = None,
+) -> Detector:
+    """Train a detector; killed and called again with the same arguments, it goes on.
+
+    The folder gets `run.json` (what `Detector.load` reads), `best.weights.h5` (of the epoch of
+    highest AP, only with `validation`), `last.weights.h5`, `history.json` and `logs/` for
+    TensorBoard, and meanwhile `state.npz`. With `recipe.deterministic` on one CPU a run that was
+    killed at any moment ends with the weights, to the bit, of one that was not.
 
     Args:
-        model: compiled, and made under `strategy.scope()`.
-        strategy: None for one device.
+        dataset: what is learnt.
+        encoder: makes the targets; `image_size` is the network's input.
+        folder: of the run.
+        recipe: the settings; None: google/automl's.
+        variant: of `EfficientDet`.
+        pretrained: "lite0-imagenet" for the backbone; or an official checkpoint of a detector,
+            whose class output is left out; None: random weights.
+        validation: what AP is computed on; None: never.
+        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        save_every: seconds between two writings of the state, which is also written after every
+            epoch.
+        max_lost: share of the objects that may own no anchor.
+        resize: how images are fitted.
+        watch: is told what happens.
 
     Returns:
-        A function of (images, targets), an element of a (distributed) dataset, returning
-        {"loss": the whole batch's, "class": ..., "box": ..., "l2": ...}.
+        The detector with the averaged weights of the last epoch (the best ones:
+        `Detector.load(folder)`).
 
     Raises:
-        ValueError: the model is not compiled.
+        LostObjectsError: more objects than `max_lost` would own no anchor.
+        DataError: the folder holds another run, or a dataset cannot be used.
+        ValueError: arguments that do not go together.
     """
-    loss = model.detection_loss
-    if loss is None:
-        raise ValueError("compile the model before training")
-    strategy = tf.distribute.get_strategy() if strategy is None else strategy
-    replicas = strategy.num_replicas_in_sync
+    recipe = Recipe() if recipe is None else recipe
+    watch = Watch() if watch is None else watch
+    _check(dataset, validation, evaluate_every, max_lost)
+    report = audit(dataset, encoder, resize=resize)
+    if report.lost_share > max_lost:
+        raise LostObjectsError(report, max_lost)
+    keras.utils.set_random_seed(recipe.seed)
+    if recipe.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    run = _Run.made(
+        dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch
+    )
+    run.go_on(evaluate_every, save_every)
+    return run.finished()
 
-    def on_replica(images: Any, targets: Any) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            losses = loss(targets, model(images, training=True))
-            losses["l2"] = l2_loss(model.trainable_variables, model.weight_decay)
-            losses["loss"] += losses["l2"]
-            share = model.optimizer.scale_loss(losses["loss"] / replicas)
-        gradients = tape.gradient(share, model.trainable_variables)
-        # apply_gradients sums over the replicas.
-        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return losses
 
-    @tf.function
-    def step(batch: Any) -> dict[str, tf.Tensor]:
-        losses = strategy.run(on_replica, args=batch)
-        return {
-            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
-            for name, value in losses.items()
+def _check(
+    dataset: Dataset, validation: Dataset | None, evaluate_every: int, max_lost: float
+) -> None:
+    if evaluate_every < 1:
+        raise ValueError(f"evaluate_every={evaluate_every}: expected at least 1")
+    if not 0 <= max_lost <= 1:
+        raise ValueError(f"max_lost={max_lost}: expected a share in [0, 1]")
+    if validation is not None and validation.classes != dataset.classes:
+        raise DataError(
+            f"its classes are {', '.join(validation.classes)}, those of the training data "
+            f"{', '.join(dataset.classes)}",
+            where=validation.source,
+            do="both need the same classes in the same order",
+        )
+
+
+@dataclass
+class _Run:
+    """A run in a folder: its detector, optimizer and averages, and where it is."""
+
+    detector: Detector
+    loss: DetectionLoss
+    average: WeightAverage | None
+    recipe: Recipe
+    folder: Path
+    dataset: Dataset
+    validation: Dataset | None
+    watch: Watch
+    strategy: Any
+    epoch: int = 0
+    step: int = 0  # done in this epoch
+    best: float = -1.0
+    sums: dict[str, float] = field(default_factory=dict)  # of this epoch's losses
+    history: list[dict[str, Any]] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+
+    @classmethod
+    def made(
+        cls, dataset: Dataset, encoder: AnchorEncoder, folder: Path, recipe: Recipe, variant: str,
+        pretrained: str | Path | None, validation: Dataset | None, resize: ResizeMode, watch: Watch,
+    ) -> _Run:  # fmt: skip
+        """Return a new run, or the one that the folder holds, where it was."""
+        strategy = _strategy()
+        steps = _steps(dataset, recipe)
+        with strategy.scope():
+            model = _model(encoder, recipe, variant, pretrained)
+            loss = DetectionLoss(
+                alpha=recipe.alpha, gamma=recipe.gamma, box_weight=recipe.box_weight
+            )
+            model.compile(make_optimizer(recipe, steps, model), loss, weight_decay=recipe.l2)
+            model.optimizer.build(model.trainable_variables)
+            average = WeightAverage(model, recipe.average) if recipe.average else None
+        detector = Detector(model, encoder, dataset.classes, dataset.class_ids, resize)
+        run = cls(detector, loss, average, recipe, folder, dataset, validation, watch, strategy)
+        run.resume_or_begin()
+        return run
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return _steps(self.dataset, self.recipe)
+
+    def resume_or_begin(self) -> None:
+        """Take up what the folder holds; write its description where it holds nothing."""
+        settings = {"recipe": self.recipe.config(), "images": len(self.dataset)}
+        file = self.folder / RUN_FILE
+        if file.is_file():
+            _check_same(file, self.detector.description() | settings)
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            content = json.dumps(self.detector.description() | settings, indent=1) + "\n"
+            replace_file(file, lambda out: out.write(content.encode()))
+        state = self.folder / STATE_FILE
+        if state.is_file():
+            meta = load_state(state, self.variables())
+            self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
+            self.sums, self.history = meta["sums"], meta["history"]
+
+    def variables(self) -> dict[str, Any]:
+        """Return everything that a step changes, by name."""
+        model = self.detector.model
+        return named(
+            {
+                "model": model.variables,  # the seeds of drop connect as well
+                "optimizer": model.optimizer.variables,
+                "average": self.average.averages if self.average else [],
+                "loss": [self.loss.average] if self.loss.average is not None else [],
+            }
+        )
+
+    def save(self) -> None:
+        """Write the state."""
+        meta = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "sums": self.sums,
+            "history": self.history,
         }
+        save_state(self.folder / STATE_FILE, self.variables(), meta)
 
-    return step
+    def go_on(self, evaluate_every: int, save_every: float) -> None:
+        """Train from where the run is to its end."""
+        if self.epoch >= self.recipe.epochs:
+            return
+        step = training_step(self.detector.model, self.strategy, average=self.average)
+        events = Events(self.folder / LOGS)
+        clock = _Clock(save_every)
+        for batch in self.batches():
+            losses = {name: float(value) for name, value in step(batch).items()}
+            self.step += 1
+            for name, value in losses.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+            self.tell(losses, clock, events)
+            if self.step == self.steps:
+                self.end_epoch(evaluate_every, events, clock)
+                self.save()
+            elif clock.save_is_due():
+                self.save()
+
+    def batches(self) -> Any:
+        """Return the batches from where the run is."""
+        batches = pipeline(
+            self.dataset, self.detector.encoder, batch_size=self.recipe.batch_size,
+            augment=self.recipe.augment, shuffle=True, seed=self.recipe.seed,
+            epochs=self.recipe.epochs, resize=self.detector.resize, on_error="skip",
+            start=(self.epoch, self.step), report=self.report,
+        )  # fmt: skip
+        return self.strategy.experimental_distribute_dataset(batches)
+
+    def tell(self, losses: Mapping[str, float], clock: _Clock, events: Events) -> None:
+        """Tell the watcher of a step that was done, and TensorBoard of every tenth."""
+        done = self.epoch * self.steps + self.step
+        seconds = clock.step_done()
+        if done % 10 == 0:
+            rate = float(self.detector.model.optimizer.learning_rate)
+            events.numbers({**_tagged("train", losses), "train/learning_rate": rate}, done)
+        if self.watch.moment is not None:
+            left = self.recipe.epochs * self.steps - done
+            per_second = self.recipe.batch_size / seconds if seconds else 0.0
+            moment = Moment(
+                self.epoch, self.step - 1, self.recipe.epochs, self.steps, losses, per_second,
+                left * seconds,
+            )  # fmt: skip
+            self.watch.moment(moment)
+
+    def end_epoch(self, evaluate_every: int, events: Events, clock: _Clock) -> None:
+        """Evaluate, keep the best weights, write the history, and go to the next epoch."""
+        entry: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "images_per_second": clock.rate(self.recipe),
+        }
+        entry |= {name: total / self.steps for name, total in self.sums.items()}
+        last = self.epoch + 1 == self.recipe.epochs
+        with self.average.applied() if self.average else nullcontext():
+            if last or (self.epoch + 1) % evaluate_every == 0:
+                entry |= self.evaluate(events)
+            if last:
+                self.detector.save_weights(self.folder, "last")
+        self.history.append(entry)
+        content = json.dumps(self.history, indent=1) + "\n"
+        replace_file(self.folder / HISTORY_FILE, lambda out: out.write(content.encode()))
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
+        if self.watch.epoch is not None:
+            self.watch.epoch(entry)
+        clock.pause_over()
+
+    def evaluate(self, events: Events) -> dict[str, float]:
+        """Return AP of the weights that are in the model, and keep them if they are the best."""
+        scores: dict[str, float] = {}
+        if self.validation is not None:
+            found = predict(
+                self.detector, images_of(self.validation), batch_size=self.recipe.batch_size,
+                score_threshold=MIN_SCORE,
+            )  # fmt: skip
+            measured = evaluate(self.validation, {one.image_id: one.detections for one in found})
+            if measured.ap is None or measured.ap50 is None:
+                raise DataError("no object to find in it", where=self.validation.source)
+            scores = {"AP": measured.ap, "AP50": measured.ap50}
+            if measured.ap > self.best:
+                self.best = measured.ap
+                self.detector.save_weights(self.folder, "best")
+        step = (self.epoch + 1) * self.steps
+        if scores:
+            events.numbers(_tagged("validation", scores), step)
+        if self.watch.pictures is not None:
+            events.pictures(self.watch.pictures(self.detector), step)
+        return scores
+
+    def finished(self) -> Detector:
+        """Return the detector with the weights that the last epoch left for prediction."""
+        self.detector.model.load_weights(self.folder / "last.weights.h5")
+        return self.detector
+
+
+class _Clock:
+    """Times steps, the first of which compiles, and says when the state is to be written."""
+
+    def __init__(self, save_every: float) -> None:
+        self._save_every = save_every
+        self._saved = self._last = time.perf_counter()
+        self._steps, self._seconds, self._first = 0, 0.0, True
+
+    def step_done(self) -> float:
+        """Return the mean seconds of a step so far, 0 after the first."""
+        now = time.perf_counter()
+        if not self._first:
+            self._steps += 1
+            self._seconds += now - self._last
+        self._first, self._last = False, now
+        return self._seconds / self._steps if self._steps else 0.0
+
+    def rate(self, recipe: Recipe) -> float:
+        """Return images a second."""
+        return self._steps * recipe.batch_size / self._seconds if self._seconds else 0.0
+
+    def pause_over(self) -> None:
+        """Begin to time again after an evaluation."""
+        self._last = self._saved = time.perf_counter()
+
+    def save_is_due(self) -> bool:
+        """Return whether the state was last written long enough ago; if so, start anew."""
+        now = time.perf_counter()
+        due = now - self._saved >= self._save_every
+        if due:
+            self._saved = now
+        return due
+
+
+def _strategy() -> Any:
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _steps(dataset: Dataset, recipe: Recipe) -> int:
+    steps = len(dataset) // recipe.batch_size
+    if steps == 0:
+        raise ValueError(
+            f"batch_size={recipe.batch_size} is more than the {len(dataset)} images: take a "
+            "smaller one"
+        )
+    return steps
+
+
+def _model(
+    encoder: AnchorEncoder, recipe: Recipe, variant: str, pretrained: str | Path | None
+) -> EfficientDet:
+    backbone = str(pretrained) if str(pretrained) in PRETRAINED else None
+    model = EfficientDet(
+        variant, encoder.num_classes, anchors=_anchors_per_cell(encoder),
+        drop_connect_rate=recipe.drop_connect, pretrained=backbone,
+        dtype=keras.dtype_policies.get(recipe.precision),
+    )  # fmt: skip
+    if pretrained is not None and backbone is None:
+        model.load_official(pretrained, head="skip")
+    if recipe.freeze_norms:
+        for layer in model._flatten_layers():
+            if isinstance(layer, BatchNorm):
+                layer.trainable = False
+    return model
+
+
+def _anchors_per_cell(encoder: AnchorEncoder) -> int:
+    counts = {len(shapes) for shapes in encoder.grid.anchor_shapes}
+    if len(counts) > 1:
+        raise ValueError(
+            f"the grid has {sorted(counts)} anchors in a cell, by level: the heads are shared over "
+            "levels and need one number"
+        )
+    return counts.pop()
+
+
+def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
+    """Raise DataError if the folder's run is not the one that is asked for."""
+    there = json.loads(file.read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(wanted))
+    differs = [
+        f"{name} {there.get(name)!r} there, {wanted[name]!r} asked for"
+        for name in ("digest", "classes", "class_ids", "resize", "images")
+        if there.get(name) != wanted[name]
+    ]
+    for part in ("model", "recipe"):
+        differs += [
+            f"{name} {there.get(part, {}).get(name)!r} there, {value!r} asked for"
+            for name, value in wanted[part].items()
+            if there.get(part, {}).get(name) != value
+        ]
+    if differs:
+        raise DataError(
+            f"the folder holds another run: {'; '.join(differs)}", where=file,
+            do="train into another folder, or with the settings of that run",
+        )  # fmt: skip
+
+
+def _tagged(group: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{group}/{name}": value for name, value in values.items()}

@@ -1,6 +1,7 @@
 """Pictures, pages and tables of what an encoder decides. matplotlib and rich load here only."""
 
 from ytrue.viz.assignment import show_assignment, show_example
+from ytrue.viz.detections import picture, show_detections, show_history
 from ytrue.viz.evaluation import print_evaluation, show_evaluation
 from ytrue.viz.figures import show_audit, show_dataset
 from ytrue.viz.notebook import notebook_html, notebook_png
@@ -9,6 +10,9 @@ from ytrue.viz.style import png_bytes, save_png
 from ytrue.viz.tables import print_audit, print_dataset, print_problems
 
 __all__ = [
+    "picture",
+    "show_detections",
+    "show_history",
     "notebook_html",
     "notebook_png",
     "png_bytes",

@@ -10,17 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ytrue.annotations import Example
 from ytrue.contract import IGNORE, LOST, POSITIVE, Assignment
-from ytrue.datasets.pixels import pad_to, place_pixels, read_image
+from ytrue.datasets.pixels import PAD, pad_to, place_pixels, read_image
 from ytrue.resizing import ResizeMode, place
 from ytrue.viz import style
+from ytrue.viz.drawing import class_name, image_axes, rectangle, say, write_labels
 
-PAD: Final = (124, 116, 104)
-MOST_LABELS: Final = 40
 MOST_BOXES: Final = 40
 _LONG_SIDE: Final = 1180
 _PANEL_SIDE: Final = 520
@@ -71,10 +70,10 @@ def show_example(example: Example) -> Figure:
     pixels = read_image(example.path)
     scale = min(1.0, _LONG_SIDE / max(pixels.shape[:2]))
     figure = style.new_figure(max(360, pixels.shape[1] * scale), pixels.shape[0] * scale + 30)
-    axes = _axes(figure, pixels, bottom=0.0, top=1 - 30 / (pixels.shape[0] * scale + 30))
+    axes = image_axes(figure, pixels, bottom=0.0, top=1 - 30 / (pixels.shape[0] * scale + 30))
     objects = example.annotations
     for k, box in enumerate(objects.boxes):
-        axes.add_patch(_rectangle(box, style.CROWD if objects.crowd[k] else style.MATCHED, 1.6))
+        axes.add_patch(rectangle(box, style.CROWD if objects.crowd[k] else style.MATCHED, 1.6))
         for part in objects.polygons[k] if objects.polygons is not None else ():
             axes.fill(part[:, 1], part[:, 0], color=style.MATCHED, alpha=0.25)
     if objects.keypoints is not None:
@@ -82,11 +81,11 @@ def show_example(example: Example) -> Figure:
         axes.scatter(
             labelled[:, 1], labelled[:, 0], s=9, c=style.FORCED, edgecolors="black", lw=0.4
         )
-    texts = [(box, _class(example.classes, label), style.MATCHED, 0.0)
+    texts = [(box, class_name(example.classes, label), style.MATCHED, 0.0)
              for box, label in zip(objects.boxes, objects.labels, strict=True)]  # fmt: skip
-    hidden = _write(axes, texts, pixels.shape[1] / (pixels.shape[1] * scale))
+    hidden = write_labels(axes, texts, pixels.shape[1] / (pixels.shape[1] * scale))
     more = f" ({hidden} labels left out)" if hidden else ""
-    _say(figure, f"image {example.image_id}: {len(objects)} objects{more}", 11)
+    say(figure, f"image {example.image_id}: {len(objects)} objects{more}", 11)
     return figure
 
 
@@ -115,16 +114,12 @@ class _Scene:
 
     def label(self, k: int) -> str:
         a = self.assignment
-        name = _class(self.classes, int(a.annotations.labels[k]))
+        name = class_name(self.classes, int(a.annotations.labels[k]))
         if a.outcome[k] == "crowd":
             return f"{name}: crowd"
         if a.outcome[k] in LOST:
             return f"#{k} {name}: lost, {a.outcome[k]}"
         return f"#{k} {name}: {a.positives[k]} · {a.best_iou[k]:.2f}"
-
-
-def _class(classes: Sequence[str], label: int) -> str:
-    return classes[label] if 0 <= label < len(classes) else f"class {label}"
 
 
 def _pixels(
@@ -147,34 +142,6 @@ def _pixels(
     )
 
 
-def _axes(
-    figure: Figure, pixels: NDArray[np.uint8], *, left: float = 0.0, bottom: float = 0.0,
-    width: float = 1.0, top: float = 1.0,
-) -> Axes:  # fmt: skip
-    axes = figure.add_axes((left, bottom, width, top - bottom))
-    axes.imshow(
-        pixels, extent=(0, pixels.shape[1], pixels.shape[0], 0), interpolation="antialiased"
-    )
-    axes.set_xlim(0, pixels.shape[1])
-    axes.set_ylim(pixels.shape[0], 0)
-    axes.set_axis_off()
-    return axes
-
-
-def _say(figure: Figure, text: str, size: float) -> None:
-    height = figure.get_figheight() * style.DPI
-    # Names may hold "$", which matplotlib would take for a formula.
-    figure.text(
-        0.008, 1 - 15 / height, text, fontsize=size, va="center", ha="left", parse_math=False
-    )
-
-
-def _rectangle(box: NDArray[Any], colour: str, line: float, **more: Any) -> Rectangle:
-    y_min, x_min, y_max, x_max = (float(edge) for edge in box)
-    options: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": line} | more
-    return Rectangle((x_min, y_min), x_max - x_min, y_max - y_min, **options)
-
-
 def _view(a: Assignment) -> tuple[int, int]:
     """Return the (height, width) of the frame worth showing: the content and a strip of padding."""
     height, width = a.image_size
@@ -191,10 +158,10 @@ def _single(scene: _Scene, title: str) -> Figure:
     figure_height = max(height * scale + head, 380)
     figure = style.new_figure(width * scale + legend, figure_height)
     share = width * scale / (width * scale + legend)
-    axes = _axes(figure, scene.pixels[:height, :width], bottom=1 - (height * scale + head) / figure_height,
+    axes = image_axes(figure, scene.pixels[:height, :width], bottom=1 - (height * scale + head) / figure_height,
                  width=share, top=1 - head / figure_height)  # fmt: skip
     hidden = _draw(axes, scene, scene.levels, 1 / scale)
-    _say(figure, title or _headline(scene), 11.5)
+    say(figure, title or _headline(scene), 11.5)
     _legend(figure, scene, share, hidden, 1 - head / figure_height)
     return figure
 
@@ -214,7 +181,7 @@ def _panels(scene: _Scene, title: str) -> Figure:
     for place_, level in enumerate(levels):
         row, column = divmod(place_, columns)
         bottom = 1 - (head + (row + 1) * panel_height) / total_height
-        axes = _axes(
+        axes = image_axes(
             figure, scene.pixels[:height, :width], left=column * (panel_width + 10) / total_width, bottom=bottom,
             width=panel_width / total_width, top=bottom + height * scale / total_height,
         )  # fmt: skip
@@ -225,14 +192,14 @@ def _panels(scene: _Scene, title: str) -> Figure:
             f"P{level}: {positive} positive", fontsize=10,
             color="black" if positive else "#777777", pad=3,
         )  # fmt: skip
-    _say(figure, title or _headline(scene), 11.5)
+    say(figure, title or _headline(scene), 11.5)
     return figure
 
 
 def _headline(scene: _Scene) -> str:
     a = scene.assignment
     if scene.chosen is not None:
-        name = _class(scene.classes, int(a.annotations.labels[scene.chosen]))
+        name = class_name(scene.classes, int(a.annotations.labels[scene.chosen]))
         return f"object {scene.chosen}, {name}: {a.why(scene.chosen)}"
     lost = len(a.lost)
     said = f"{len(a)} objects, " + (f"{lost} of them lost" if lost else "none lost")
@@ -251,14 +218,14 @@ def _draw(
     for k in range(len(a)):
         if a.outcome[k] == "crowd":
             axes.add_patch(
-                _rectangle(a.annotations.boxes[k], style.CROWD, 1.2, hatch="/", alpha=0.5)
+                rectangle(a.annotations.boxes[k], style.CROWD, 1.2, hatch="/", alpha=0.5)
             )
         elif np.isfinite(a.annotations.boxes[k]).all():
             faint = scene.chosen is not None and scene.chosen != k
             thick = (0.9 if many else 1.8) * (0.5 if faint else 1.0)
             dashed = "--" if a.outcome[k] in LOST else "-"
             axes.add_patch(
-                _rectangle(a.annotations.boxes[k], scene.colour(k), thick, linestyle=dashed,
+                rectangle(a.annotations.boxes[k], scene.colour(k), thick, linestyle=dashed,
                            alpha=0.45 if faint else 1.0)
             )  # fmt: skip
     centres = (a.boxes[:, :2] + a.boxes[:, 2:]) / 2
@@ -277,7 +244,7 @@ def _draw(
         for k in range(len(a))
         if scene.chosen in (None, k) and np.isfinite(a.annotations.boxes[k]).all()
     ]
-    return _write(axes, texts, pixel)
+    return write_labels(axes, texts, pixel)
 
 
 def _priority(scene: _Scene, k: int) -> float:
@@ -297,7 +264,7 @@ def _shade_padding(axes: Axes, a: Assignment) -> None:
                 (0, x_min, y_min, x_max), (y_max, x_min, height, x_max)):  # fmt: skip
         if box[2] > box[0] and box[3] > box[1]:
             shade = {"fill": True, "facecolor": "#3a3a40", "hatch": "..", "alpha": 0.85}
-            axes.add_patch(_rectangle(np.array(box), "#55555c", 0, **shade))
+            axes.add_patch(rectangle(np.array(box), "#55555c", 0, **shade))
 
 
 def _dots(
@@ -325,41 +292,10 @@ def _boxes_of(axes: Axes, scene: _Scene, at: NDArray[np.bool_]) -> None:
     mine = np.flatnonzero(at & (a.object == k) & (a.state == POSITIVE))
     for anchor in mine[:: max(1, -(-len(mine) // MOST_BOXES))]:
         colour = style.level_colour(int(a.position_level[anchor]), scene.finest)
-        axes.add_patch(_rectangle(a.boxes[anchor], colour, 0.8, alpha=0.8))
+        axes.add_patch(rectangle(a.boxes[anchor], colour, 0.8, alpha=0.8))
     best = int(a.best_position[k]) if k is not None else -1
     if not len(mine) and best >= 0 and at[best]:
-        axes.add_patch(_rectangle(a.boxes[best], "white", 1.2, linestyle=":"))
-
-
-def _write(axes: Axes, texts: list[tuple[NDArray[Any], str, str, float]], pixel: float) -> int:
-    """Write labels at their boxes, the most important first; return how many found no room."""
-    width, height = axes.get_xlim()[1], axes.get_ylim()[0]
-    taken: list[tuple[float, float, float, float]] = []
-    hidden = 0
-    for box, text, colour, _ in sorted(texts, key=lambda entry: -entry[3]):
-        w, h = (6.1 * len(text) + 8) * pixel, 15 * pixel
-        y_min, x_min, y_max, x_max = (float(edge) for edge in box)
-        x = min(max(x_min, 0.0), max(width - w, 0.0))
-        places = [(x, y_min - h), (x, y_max), (x, y_min), (min(x_max, width - w), y_min)]
-        free = next(
-            (
-                (px, py, px + w, py + h)
-                for px, py in places
-                if py >= 0 and py + h <= height and px >= 0
-                and not any(px < t[2] and px + w > t[0] and py < t[3] and py + h > t[1] for t in taken)
-            ),
-            None,
-        )  # fmt: skip
-        if free is None or len(taken) >= MOST_LABELS:
-            hidden += 1
-            continue
-        taken.append(free)
-        axes.text(
-            free[0] + 3 * pixel, (free[1] + free[3]) / 2, text, fontsize=7.6, color=colour,
-            va="center", ha="left", clip_on=True, parse_math=False,
-            bbox={"facecolor": style.TEXT_BACK, "edgecolor": "none", "pad": 1.4},
-        )  # fmt: skip
-    return hidden
+        axes.add_patch(rectangle(a.boxes[best], "white", 1.2, linestyle=":"))
 
 
 def _legend(figure: Figure, scene: _Scene, left: float, hidden: int, top: float) -> None:

@@ -18,7 +18,7 @@ from ytrue.errors import DataError
 from ytrue.model.evaluating.columns import Detections
 
 if TYPE_CHECKING:
-    from ytrue.datasets.dataset import Dataset
+    from ytrue.datasets.dataset import Dataset, Id
 
 Results = str | Path | Sequence[Mapping[str, Any]] | Mapping[Any, Annotations]
 """A results file, its records, or image id -> scored `Annotations` in the image's own pixels."""
@@ -82,21 +82,29 @@ def to_records(dataset: Dataset, found: Mapping[Any, Annotations]) -> list[dict[
             border.check_labels(scored.labels.tolist())
         except _RefusedError as refused:
             raise DataError(refused.what, where=where, do=refused.do) from None
-        columns = (
-            scored.labels.tolist(),
-            boxes.to_xywh(scored.boxes.astype(np.float64)).tolist(),
-            scored.scores.tolist(),
-        )
-        records += [
-            {
-                "image_id": image_id,
-                "category_id": dataset.class_ids[label],
-                "bbox": xywh,
-                "score": score,
-            }
-            for label, xywh, score in zip(*columns, strict=True)
-        ]
+        records += coco_records(image_id, scored, dataset.class_ids)
     return records
+
+
+def coco_records(
+    image_id: Id, scored: Annotations, class_ids: Sequence[Id]
+) -> list[dict[str, Any]]:
+    """Return the scored annotations of one image as COCO results.
+
+    Args:
+        image_id: the image's id in its file.
+        scored: in the pixels of the original image.
+        class_ids: the ids of the file, in label order.
+    """
+    columns = (
+        scored.labels.tolist(),
+        boxes.to_xywh(scored.boxes.astype(np.float64)).tolist(),
+        np.asarray(scored.scores).tolist(),
+    )
+    return [
+        {"image_id": image_id, "category_id": class_ids[label], "bbox": xywh, "score": score}
+        for label, xywh, score in zip(*columns, strict=True)
+    ]
 
 
 def _records_in(path: Path) -> list[Any]:

@@ -1,0 +1,409 @@
+"""`Detector`: a model with the encoder, classes and resize it was trained with; and `predict`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue import __version__, boxes
+from ytrue.annotations import Annotations
+from ytrue.cores import available_cores
+from ytrue.datasets.imagefiles import EXTENSIONS
+from ytrue.datasets.pixels import PAD, Pixels, image_reader, place_pixels
+from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.errors import DataError
+from ytrue.model.evaluating.results import coco_records
+from ytrue.resizing import RESIZE_MODES, Placement, ResizeMode, place
+
+if TYPE_CHECKING:
+    from ytrue.datasets.dataset import Dataset, Id
+    from ytrue.model.efficientdet import EfficientDet
+
+RUN_FILE: Final = "run.json"
+WEIGHTS: Final = ("best", "last")
+
+
+class Finder(Protocol):
+    """What finds objects in images of one size: a `Detector`, or an export of one."""
+
+    @property
+    def encoder(self) -> AnchorEncoder:
+        """Its `image_size` is that of the images."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in label order."""
+        ...
+
+    @property
+    def class_ids(self) -> tuple[Id, ...]:
+        """The ids of the training data's file, in label order."""
+        ...
+
+    @property
+    def resize(self) -> ResizeMode:
+        """How images are fitted."""
+        ...
+
+    def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
+        """Return scored detections of each image, in its pixels."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A detector that can be saved, loaded and asked.
+
+    Args:
+        model: an `EfficientDet`.
+        encoder: what its targets were made with; its anchors decode the outputs.
+        classes: names, in label order.
+        class_ids: the ids of the training data's file, in label order: results are written with
+            them.
+        resize: how images are fitted into the network's input.
+
+    Raises:
+        ValueError: classes, ids, model and encoder that do not go together.
+    """
+
+    model: EfficientDet
+    encoder: AnchorEncoder
+    classes: tuple[str, ...]
+    class_ids: tuple[Id, ...]
+    resize: ResizeMode = "letterbox"
+
+    def __post_init__(self) -> None:
+        counts = {
+            "the model's classes": self.model.num_classes,
+            "the encoder's classes": self.encoder.num_classes,
+            "class names": len(self.classes),
+            "class ids": len(self.class_ids),
+        }
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise ValueError(f"numbers of classes differ: {said}")
+        if self.model.levels != self.encoder.grid.levels:
+            raise ValueError(
+                f"the model has levels {self.model.levels}, the encoder's grid "
+                f"{self.encoder.grid.levels}: build the grid with the model's"
+            )
+        if self.resize not in RESIZE_MODES:
+            raise ValueError(f"resize={self.resize!r}: expected one of {', '.join(RESIZE_MODES)}")
+
+    @cached_property
+    def _graph(self) -> Callable[[Any], dict[str, Any]]:
+        import tensorflow as tf
+
+        compiled: Callable[[Any], dict[str, Any]] = tf.function(
+            lambda images: self.model(images, training=False),
+            input_signature=[tf.TensorSpec((None, *self.encoder.image_size, 3), tf.uint8)],
+        )
+        return compiled
+
+    def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
+        """Return the detections of each image, with scores, in its pixels.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB of the encoder's image size.
+            options: of `ytrue.encoders.detections.detect`, such as `score_threshold`.
+        """
+        outputs = {name: array.numpy() for name, array in self._graph(images).items()}
+        return [
+            self.encoder.decode({name: array[row] for name, array in outputs.items()}, **options)
+            for row in range(len(images))
+        ]
+
+    def folded(self) -> Detector:
+        """Return one that predicts faster; see `EfficientDet.fold`."""
+        return Detector(self.model.fold(), self.encoder, self.classes, self.class_ids, self.resize)
+
+    def description(self) -> dict[str, Any]:
+        """Return what identifies the detector, weights aside, as plain JSON values."""
+        return {
+            "ytrue": __version__,
+            "model": self.model.get_config(),
+            "encoder": self.encoder.config(),
+            "digest": self.encoder.digest,
+            "classes": list(self.classes),
+            "class_ids": list(self.class_ids),
+            "resize": self.resize,
+        }
+
+    def save(self, folder: str | Path, weights: str = "best", **more: Any) -> None:
+        """Write `run.json` and `<weights>.weights.h5` into the folder.
+
+        Args:
+            folder: made if missing.
+            weights: name of the weights.
+            more: further JSON values for `run.json`.
+        """
+        root = Path(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        self.save_weights(root, weights)
+        (root / RUN_FILE).write_text(
+            json.dumps(self.description() | more, indent=1) + "\n", encoding="utf-8"
+        )
+
+    def save_weights(self, folder: Path, weights: str) -> None:
+        """Write `<weights>.weights.h5`; a reader sees the old file or the new one."""
+        beside = folder / f"{weights}.part.weights.h5"
+        # Keras would write the optimizer's variables as well: twice the file, for nothing.
+        optimizer, self.model.optimizer = self.model.optimizer, None
+        try:
+            self.model.save_weights(beside)
+        finally:
+            self.model.optimizer = optimizer
+        beside.replace(folder / f"{weights}.weights.h5")
+
+    @classmethod
+    def load(cls, folder: str | Path, weights: str | None = None) -> Detector:
+        """Return the detector that a folder holds.
+
+        Args:
+            folder: what `save` or `ytrue train` wrote.
+            weights: "best" or "last"; None: the best where there is one.
+
+        Raises:
+            DataError: no run there, no such weights, or a description that was changed.
+        """
+        import keras
+
+        root = Path(folder)
+        try:
+            run = json.loads((root / RUN_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(
+                f"no {RUN_FILE} in it", where=root, do="name the folder that ytrue train wrote"
+            ) from None
+        except ValueError as error:
+            raise DataError(f"not JSON: {error}", where=root / RUN_FILE) from None
+        encoder = AnchorEncoder.from_config(run["encoder"])
+        if encoder.digest != run["digest"]:
+            raise DataError(
+                f"the encoder's digest is {encoder.digest[:12]}, the run says {run['digest'][:12]}",
+                where=root / RUN_FILE,
+                do="its settings were changed after training: restore the file",
+            )
+        from ytrue.model.efficientdet import EfficientDet
+
+        names = [weights] if weights else WEIGHTS
+        found = [name for name in names if (root / f"{name}.weights.h5").is_file()]
+        if not found:
+            raise DataError(
+                f"no {' or '.join(f'{name}.weights.h5' for name in names)} in it", where=root,
+                do="has the first epoch ended?",
+            )  # fmt: skip
+        config = run["model"] | {"dtype": keras.dtype_policies.get(run["model"]["dtype"])}
+        model = EfficientDet(**config)
+        model.load_weights(root / f"{found[0]}.weights.h5")
+        return cls(model, encoder, tuple(run["classes"]), tuple(run["class_ids"]), run["resize"])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one image."""
+
+    image_id: Id
+    path: Path
+    size: tuple[int, int]  # (height, width) of the image, pixels
+    detections: Annotations  # scored, in the image's pixels
+
+
+@dataclass
+class Timing:
+    """How long prediction took; hand one in to read it.
+
+    Attributes:
+        images: how many were predicted.
+        seconds: from the first to the last, reading included.
+        latencies: seconds of the network, decoding and suppression for each batch.
+        batch_size: images in a batch.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    batch_size: int = 1
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def latency(self) -> float:
+        """Median milliseconds an image of network, decoding and suppression."""
+        # The first batch compiles.
+        steady = self.latencies[1:] or self.latencies or [0.0]
+        return 1e3 * float(np.median(steady)) / self.batch_size
+
+    def words(self) -> str:
+        """Say throughput and latency in one line."""
+        return (
+            f"{self.images} images in {self.seconds:.1f} s "
+            f"({self.images / max(self.seconds, 1e-9):.1f} a second, reading included); network, "
+            f"decoding and suppression {self.latency:.1f} ms an image at batch {self.batch_size}"
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to look at."""
+
+    image_id: Id
+    path: Path
+    read: Callable[[int], Pixels]
+    size: tuple[int, int] | None  # where it is known before reading
+
+
+def images_of(dataset: Dataset, rows: Iterable[int] | None = None) -> list[Source]:
+    """Return the images of a dataset (of some of its rows), with the ids of its file."""
+    sources = []
+    for index in range(len(dataset)) if rows is None else rows:
+        example = dataset[index]
+        sources.append(
+            Source(
+                example.image_id,
+                example.path,
+                image_reader(dataset.store, example.image_id, example.path),
+                (example.height, example.width),
+            )
+        )
+    return sources
+
+
+def image_files(paths: Iterable[str | Path]) -> list[Source]:
+    """Return image files, and those in folders (sorted by name); the name is the id.
+
+    Raises:
+        DataError: a path that does not exist, or a folder without images.
+    """
+    sources = []
+    for path in map(Path, paths):
+        files = [path]
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
+            if not files:
+                raise DataError("no images in this folder", where=path)
+        elif not path.is_file():
+            raise DataError("no such file or folder", where=path)
+        root = path if path.is_dir() else path.parent
+        sources += [
+            Source(
+                file.relative_to(root).as_posix(), file, image_reader(None, file.name, file), None
+            )
+            for file in files
+        ]
+    seen: dict[Id, Path] = {}
+    for source in sources:
+        if source.image_id in seen:
+            raise DataError(
+                f"two images are named {source.image_id}: the other is {seen[source.image_id]}",
+                where=source.path, do="predict them in two runs",
+            )  # fmt: skip
+        seen[source.image_id] = source.path
+    return sources
+
+
+def predict(
+    finder: Finder,
+    sources: Sequence[Source],
+    *,
+    batch_size: int = 1,
+    timing: Timing | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Iterator[Found]:
+    """Yield what the detector finds in each image, in order; images are read ahead by threads.
+
+    Args:
+        finder: a `Detector` or an export.
+        sources: `images_of(dataset)` or `image_files(paths)`.
+        batch_size: images in a batch.
+        timing: is filled.
+        progress: called with (images done, images in all).
+        options: of `ytrue.encoders.detections.detect`.
+
+    Raises:
+        DataError: an image that cannot be read.
+        ValueError: a batch size below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: expected at least 1")
+    timing = Timing() if timing is None else timing
+    timing.batch_size = batch_size
+    start = time.perf_counter()
+    batches = [sources[k : k + batch_size] for k in range(0, len(sources), batch_size)]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        read = _ahead(pool, [[_placed_job(finder, one) for one in batch] for batch in batches])
+        for batch, made in zip(batches, read, strict=True):
+            began = time.perf_counter()
+            found = finder.find(np.stack([pixels for pixels, _ in made]), **options)
+            timing.latencies.append(time.perf_counter() - began)
+            timing.images += len(batch)
+            timing.seconds = time.perf_counter() - start
+            if progress is not None:
+                progress(timing.images, len(sources))
+            for source, (_, placement), detections in zip(batch, made, found, strict=True):
+                yield Found(
+                    source.image_id, source.path, placement.source, back(detections, placement)
+                )
+
+
+def back(detections: Annotations, placement: Placement) -> Annotations:
+    """Return detections of the frame in the image's own pixels, cut to the image.
+
+    Those that lie in the padding alone are left out.
+    """
+    height, width = placement.source
+    own = boxes.clip(placement.undo(detections.boxes), height, width)
+    keep = np.flatnonzero(boxes.has_area(own))
+    return detections.replace(boxes=own, content=None).select(keep)
+
+
+def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, Any]]:
+    """Return COCO results: one record for each detection, with the ids of the file.
+
+    "bbox" is [x_min, y_min, width, height] in the image's pixels, to a thousandth; the score is
+    kept to a millionth.
+    """
+    return [
+        record
+        | {
+            "bbox": [round(edge, 3) for edge in record["bbox"]],
+            "score": round(record["score"], 6),
+        }
+        for one in found
+        for record in coco_records(one.image_id, one.detections, class_ids)
+    ]
+
+
+Placed = tuple[Pixels, Placement]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, batches: Sequence[Sequence[Callable[[], Placed]]], depth: int = 2
+) -> Iterator[list[Placed]]:
+    """Yield the results of each batch's jobs, the next batches being worked on meanwhile."""
+    waiting = [[pool.submit(job) for job in batch] for batch in batches[:depth]]
+    for place_ in range(len(batches)):
+        if place_ + depth < len(batches):
+            waiting.append([pool.submit(job) for job in batches[place_ + depth]])
+        yield [future.result() for future in waiting.pop(0)]
+
+
+def _placed_job(finder: Finder, source: Source) -> Callable[[], Placed]:
+    def job() -> Placed:
+        size, read = source.size, source.read
+        if size is None:
+            pixels = read(1)
+            size, read = (pixels.shape[0], pixels.shape[1]), lambda _: pixels
+        placement = place(size, finder.encoder.image_size, finder.resize)
+        return place_pixels(read, placement, pad=PAD, where=str(source.path)), placement
+
+    return job

@@ -1,0 +1,81 @@
+"""The whole state of a training run in one file, replaced at once: what `resume` starts from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.errors import DataError
+
+META = "meta"
+
+
+def named(groups: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Return name -> variable of all groups: "group/place/path"."""
+    return {
+        f"{group}/{place:04d}/{variable.path}": variable
+        for group, variables in groups.items()
+        for place, variable in enumerate(variables)
+    }
+
+
+def save_state(path: Path, variables: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Write all variables and `meta` (JSON values); a reader sees the old file or the new one."""
+    arrays: dict[str, NDArray[Any]] = {
+        name: np.asarray(_storable(variable)) for name, variable in variables.items()
+    }
+    arrays[META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    replace_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def replace_file(path: Path, write: Any) -> None:
+    """Call `write` with a file beside `path`, then put it in the place of `path`, all or nothing."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Assign the file's values to the variables and return its meta.
+
+    Raises:
+        DataError: the file is broken, or its variables are others; nothing is assigned then.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        raise DataError(
+            f"the training state cannot be read ({error})", where=path,
+            do="delete it to start the run anew",
+        ) from None  # fmt: skip
+    meta: dict[str, Any] = json.loads(arrays.pop(META).tobytes())
+    ours, theirs = set(variables), set(arrays)
+    wrong = sorted(ours ^ theirs) or [
+        name for name in sorted(ours) if tuple(variables[name].shape) != arrays[name].shape
+    ]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} variables of the training state are not the model's, first {wrong[0]}",
+            where=path,
+            do="was it written by another version? delete it to start the run anew",
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return meta
+
+
+def _storable(variable: Any) -> NDArray[Any]:
+    values = variable.numpy()
+    # NumPy's files do not know bfloat16; float32 holds it exactly.
+    return values.astype(np.float32) if values.dtype.kind == "V" else values

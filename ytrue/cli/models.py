@@ -1,0 +1,457 @@
+"""Verbs on detectors: a verb parses, calls one public function and shows what it returned."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ytrue.cli.app import app
+from ytrue.cli.options import (
+    AnchorScale,
+    AsJson,
+    Data,
+    Format,
+    Images,
+    PresetName,
+    Resize,
+    Strict,
+    check_choice,
+    encoder_of,
+    load,
+    print_json,
+    progress_bar,
+    resize_mode,
+    rich_console,
+    silent_start,
+)  # fmt: skip
+from ytrue.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ytrue.datasets.dataset import Dataset
+    from ytrue.model.predict import Detector, Finder, Found, Source, Timing
+    from ytrue.model.training import Moment, Watch
+
+HoldOut = Annotated[
+    int | None,
+    typer.Option("--hold-out", min=2, help="Hold out every N-th image, by file name."),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="best or last; default: best where there is one.")
+]
+ScoreThreshold = Annotated[
+    float, typer.Option("--score-threshold", help="Lowest score of a detection.")
+]
+Suppression = Annotated[
+    str, typer.Option("--suppression", help="class (rivals are of one class) or global.")
+]
+Soft = Annotated[
+    bool,
+    typer.Option("--soft", help="Lower the scores of overlapping boxes, drop none (gaussian)."),
+]
+IoUThreshold = Annotated[
+    float, typer.Option("--iou-threshold", help="Overlap from which one of two boxes falls.")
+]
+MaxDetections = Annotated[
+    int, typer.Option("--max-detections", min=1, help="Most detections of an image.")
+]
+Runtime = Annotated[
+    str, typer.Option("--runtime", help="keras (RUN of ytrue train); saved_model or tflite "
+    "(folder of ytrue export).")
+]  # fmt: skip
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; resumed if there.")],
+    model: Annotated[
+        str, typer.Option("--model", help="d0 to d7, d7x, lite0 to lite4, or nano.")
+    ] = "d0",
+    pretrained: Annotated[
+        str | None,
+        typer.Option("--pretrained", help="lite0-imagenet, or an official checkpoint."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="SIDE or HEIGHTxWIDTH; default: the model's.")
+    ] = None,
+    anchor_scale: AnchorScale = None,
+    preset: PresetName = "ytrue",
+    resize: Resize = "letterbox",
+    validation: Annotated[
+        Path | None, typer.Option("--validation", help="Dataset that AP is computed on.")
+    ] = None,
+    hold_out: HoldOut = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How many.")] = 300,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 8,
+    optimizer: Annotated[str, typer.Option(help="sgd or adamw.")] = "sgd",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Of a batch of 64, scaled to yours; default: sgd 0.08, adamw 0.004."),
+    ] = None,
+    warmup_epochs: Annotated[float, typer.Option(help="Epochs of the rising rate.")] = 1.0,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Default: sgd 4e-5 (L2 loss), adamw 1e-4.")
+    ] = None,
+    clip_norm: Annotated[float, typer.Option(help="Largest norm of the gradients; 0: any.")] = 10.0,
+    average: Annotated[
+        float, typer.Option(help="Decay of the moving average of weights; 0: none.")
+    ] = 0.9998,
+    freeze_norms: Annotated[
+        bool, typer.Option("--freeze-norms", help="Keep the batch norms as they are.")
+    ] = False,
+    augment: Annotated[str, typer.Option(help="none, flip, light or strong.")] = "light",
+    precision: Annotated[
+        str, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")
+    ] = "float32",
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Epochs between evaluations.")] = 1,
+    save_every: Annotated[
+        float, typer.Option(help="Seconds between states to resume from, in an epoch.")
+    ] = 300.0,
+    max_lost: Annotated[
+        float, typer.Option(help="Refuse when more than this share of objects owns no anchor.")
+    ] = 0.05,
+    format: Format = None,
+    images: Images = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a detector; killed and started again, it goes on where it was.
+
+    Example: ytrue train annotations.json -o run --model lite0 --pretrained lite0-imagenet --hold-out 5
+    """
+    if validation is not None and hold_out is not None:
+        raise ValueError("--validation and --hold-out: choose one")
+    learnt = load(data, format, images, strict)
+    held: Dataset | None = None
+    if validation is not None:
+        held = load(validation, format, images, strict)
+    elif hold_out is not None:
+        learnt, held = learnt.hold_out(hold_out)
+    with silent_start():
+        from ytrue.model import Recipe
+        from ytrue.model import train as train_detector
+        from ytrue.model.training import LostObjectsError
+        from ytrue.model.variants import DETECTORS, known
+    spec = DETECTORS[known(DETECTORS, model, "--model")]
+    encoder = encoder_of(
+        preset, size or str(spec.image_size), learnt,
+        anchor_scale=spec.anchor_scale if anchor_scale is None else anchor_scale,
+        max_level=spec.max_level,
+    )  # fmt: skip
+    recipe = Recipe(
+        epochs=epochs, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,  # type: ignore[arg-type]
+        warmup_epochs=warmup_epochs, weight_decay=weight_decay, clip_norm=clip_norm,
+        average=average, freeze_norms=freeze_norms, augment=augment, precision=precision, seed=seed,  # type: ignore[arg-type]
+    )  # fmt: skip
+    try:
+        with training_watch(learnt, held, quiet=as_json) as watch:
+            train_detector(
+                learnt, encoder, out, recipe, variant=model, pretrained=pretrained,
+                validation=held, evaluate_every=evaluate_every, save_every=save_every,
+                max_lost=max_lost, resize=resize_mode(resize), watch=watch,
+            )  # fmt: skip
+    except LostObjectsError as error:
+        from ytrue import viz
+
+        viz.print_audit(error.report, rich_console())
+        typer.echo(f"ytrue: {error}", err=True)
+        raise typer.Exit(1) from None
+    _show_run(out, as_json=as_json)
+
+
+def _show_run(out: Path, *, as_json: bool) -> None:
+    from ytrue import viz
+
+    history = json.loads((out / "history.json").read_text(encoding="utf-8"))
+    curve = viz.save_png(viz.show_history(history), out / "history.png")
+    if as_json:
+        print_json({"run": str(out), "history": history})
+        return
+    typer.echo(f"wrote {curve}")
+    typer.echo(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported")
+
+
+class training_watch:
+    """Shows a run: a bar of steps with losses, speed and time left; a line for each epoch."""
+
+    def __init__(self, learnt: Dataset, held: Dataset | None, *, quiet: bool = False) -> None:
+        self.learnt, self.held, self.quiet = learnt, held, quiet
+        self.stack = ExitStack()
+        self.bar: Any = None
+
+    def __enter__(self) -> Watch:
+        from ytrue.model.training import Watch
+
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                       TextColumn("{task.fields[said]}"))  # fmt: skip
+            self.bar = self.stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+            self.task = self.bar.add_task("compiling", total=None, said="")
+        return Watch(
+            moment=None if self.bar is None else self.moment,
+            epoch=None if self.quiet else self.epoch,
+            pictures=self.pictures,
+        )
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def moment(self, now: Moment) -> None:
+        """Move the bar."""
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in now.losses.items() if value)
+        left = f"{now.remaining / 60:.0f} min left" if now.rate else ""
+        self.bar.update(
+            self.task, description=f"epoch {now.epoch + 1}/{now.epochs}", completed=now.step + 1,
+            total=now.steps, said=f"{losses}  {now.rate:.1f} images/s  {left}",
+        )  # fmt: skip
+
+    def epoch(self, entry: Mapping[str, Any]) -> None:
+        """Print an epoch's line."""
+        parts = [f"epoch {entry['epoch']}"]
+        parts += [f"{name} {entry[name]:.4f}" for name in ("loss", "class", "box")]
+        parts += [f"{name} {entry[name]:.3f}" for name in ("AP", "AP50") if name in entry]
+        line = "  ".join([*parts, f"{entry['images_per_second']:.1f} images/s"])
+        if self.bar is None:
+            typer.echo(line)
+        else:
+            self.bar.console.print(line, highlight=False)
+
+    def pictures(self, detector: Detector) -> dict[str, NDArray[np.uint8]]:
+        """Return an assignment, and what is found in the first images held out."""
+        from ytrue import viz
+        from ytrue.model.predict import images_of, predict
+        from ytrue.resizing import place
+
+        example = self.learnt[0]
+        placement = place(
+            (example.height, example.width), detector.encoder.image_size, detector.resize
+        )
+        assignment = detector.encoder.explain(placement.apply(example.annotations))
+        drawn = {
+            "assignment": viz.picture(
+                viz.show_assignment(example, assignment, resize=detector.resize)
+            )
+        }
+        shown = self.learnt if self.held is None else self.held
+        sources = images_of(shown, range(min(3, len(shown))))
+        for row, found in enumerate(predict(detector, sources, score_threshold=0.3)):
+            figure = viz.show_detections(
+                sources[row].read(1), found.detections, classes=detector.classes,
+                truth=shown[row].annotations, title=f"image {found.image_id}",
+            )  # fmt: skip
+            drawn[f"predictions/{found.image_id}"] = viz.picture(figure)
+        return drawn
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of ytrue train, or of ytrue export.")],
+    sources: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGES...", help="Image files or folders.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="COCO results file to write.")] = Path(
+        "detections.json"
+    ),
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", help="Dataset whose image ids to write; without IMAGES all of it."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder for a picture of each image.")
+    ] = None,
+    runtime: Runtime = "keras",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of tflite: float32, float16 or int8.")
+    ] = "float32",
+    weights: Weights = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch; tflite: 1.")] = 1,
+    score_threshold: ScoreThreshold = 0.05,
+    suppression: Suppression = "class",
+    soft: Soft = False,
+    iou_threshold: IoUThreshold = 0.5,
+    max_detections: MaxDetections = 100,
+    format: Format = None,
+    images: Images = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find objects in images: COCO results, and pictures; says how long it took.
+
+    Example: ytrue predict run photos/ -o detections.json --pictures found
+    """
+    from ytrue.model.predict import Timing, results
+    from ytrue.model.predict import predict as predict_images
+
+    chosen = _sources(sources or [], ids, format, images)
+    finder = _finder(run, runtime, precision, weights)
+    timing = Timing()
+    options = _options(suppression, soft, iou_threshold, score_threshold, max_detections)
+    with progress_bar("predicting", quiet=as_json) as progress:
+        found = []
+        for source, one in zip(
+            chosen,
+            predict_images(
+                finder, chosen, batch_size=batch_size, timing=timing, progress=progress, **options
+            ),
+            strict=True,
+        ):
+            found.append(one)
+            if pictures is not None:
+                _draw(source, one, finder, pictures)
+    records = results(found, finder.class_ids)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(records) + "\n", encoding="utf-8")
+    _say_predicted(out, records, timing, as_json=as_json)
+
+
+def _say_predicted(
+    out: Path, records: list[dict[str, Any]], timing: Timing, *, as_json: bool
+) -> None:
+    if as_json:
+        print_json(
+            {
+                "results": str(out),
+                "images": timing.images,
+                "detections": len(records),
+                "seconds": timing.seconds,
+                "milliseconds_per_image": timing.latency,
+            }
+        )
+        return
+    typer.echo(timing.words())
+    typer.echo(f"wrote {len(records)} detections to {out}")
+
+
+def _sources(
+    paths: list[Path], ids: Path | None, format: str | None, images: Path | None
+) -> list[Source]:
+    from ytrue.model.predict import image_files, images_of
+
+    if ids is None:
+        if not paths:
+            raise ValueError("name IMAGES, or a dataset with --ids")
+        return image_files(paths)
+    dataset = load(ids, format, images, False)
+    if not paths:
+        return images_of(dataset)
+    return images_of(dataset, [dataset.index_of(one.path.name) for one in image_files(paths)])
+
+
+def _finder(run: Path, runtime: str, precision: str, weights: str | None) -> Finder:
+    check_choice("--runtime", runtime, ("keras", "saved_model", "tflite"))
+    with silent_start():
+        from ytrue.model.predict import Detector
+
+        if runtime == "keras":
+            return Detector.load(run, weights).folded()
+        from ytrue.model.export import load_export
+
+        finder: Finder = load_export(run, runtime=runtime, precision=precision)
+        return finder
+
+
+def _options(
+    suppression: str, soft: bool, iou_threshold: float, score_threshold: float, most: int
+) -> dict[str, Any]:
+    check_choice("--suppression", suppression, ("class", "global"))
+    return {
+        "scope": suppression,
+        "method": "gaussian" if soft else "hard",
+        "iou_threshold": iou_threshold,
+        "score_threshold": score_threshold,
+        "max_detections": most,
+    }
+
+
+def _draw(source: Source, found: Found, finder: Finder, folder: Path) -> None:
+    from ytrue import viz
+
+    figure = viz.show_detections(
+        source.read(1), found.detections, classes=finder.classes, score_threshold=0.3,
+        title=str(found.image_id),
+    )  # fmt: skip
+    name = str(found.image_id).replace("/", "_")
+    viz.save_png(figure, folder / f"{Path(name).stem}.png")
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    results: Annotated[
+        Path,
+        typer.Argument(help="COCO results file, or a run's folder, which is asked to predict."),
+    ],
+    hold_out: HoldOut = None,
+    weights: Weights = None,
+    score_threshold: Annotated[
+        float, typer.Option("--score-threshold", help="Least score in found, missed and mistaken.")
+    ] = 0.3,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="PNG of the precision-recall curves.")
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option("--fail-under", help="Exit code 1 when COCO's AP50 is less or undefined."),
+    ] = None,
+    format: Format = None,
+    images: Images = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare detections with a dataset: COCO's and VOC's AP, and what was found or missed.
+
+    Example: ytrue evaluate annotations.json detections.json --fail-under 0.5
+    """
+    from ytrue.model.evaluate import evaluate
+
+    dataset = load(data, format, images, strict)
+    if hold_out is not None:
+        _, dataset = dataset.hold_out(hold_out)
+    found = _predicted(dataset, results, weights, as_json) if results.is_dir() else results
+    report = evaluate(dataset, found, score_threshold=score_threshold)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        from ytrue import viz
+
+        viz.print_evaluation(report, rich_console())
+    if out is not None:
+        from ytrue import viz
+
+        typer.echo(f"wrote {viz.save_png(viz.show_evaluation(report), out)}", err=as_json)
+    if fail_under is not None and (report.ap50 is None or report.ap50 < fail_under):
+        said = "not defined" if report.ap50 is None else f"{report.ap50:.3f}"
+        typer.echo(f"ytrue: AP50 is {said}, expected {fail_under:g} or more", err=True)
+        raise typer.Exit(1)
+
+
+def _predicted(dataset: Dataset, run: Path, weights: str | None, quiet: bool) -> dict[Any, Any]:
+    finder = _finder(run, "keras", "float32", weights)
+    if finder.classes != dataset.classes:
+        raise DataError(
+            f"the run knows {', '.join(finder.classes)}; the dataset's classes are "
+            f"{', '.join(dataset.classes)}",
+            where=run,
+            do="evaluate on a dataset of the same classes",
+        )
+    from ytrue.model.predict import images_of
+    from ytrue.model.predict import predict as predict_images
+    from ytrue.model.training import MIN_SCORE
+
+    with progress_bar("predicting", quiet=quiet) as progress:
+        found = predict_images(
+            finder, images_of(dataset), score_threshold=MIN_SCORE, progress=progress
+        )
+        return {one.image_id: one.detections for one in found}

@@ -1,0 +1,141 @@
+"""Options and helpers that several verbs share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ytrue.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ytrue.datasets.dataset import Dataset
+    from ytrue.encoders.anchor import AnchorEncoder
+
+Data = Annotated[Path, typer.Argument(help="Annotation file, or the folder of a dataset.")]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="coco, voc, yolo, labelme, shapes or records; default: found."),
+]
+Images = Annotated[
+    Path | None, typer.Option("--images", help="Folder that image file names are relative to.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first problem.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+PresetName = Annotated[
+    str, typer.Option("--preset", help="ytrue, efficientdet, retinanet or keras_hub.")
+]
+Size = Annotated[str, typer.Option("--size", help="Network input, pixels: SIDE or HEIGHTxWIDTH.")]
+AnchorScale = Annotated[
+    float | None,
+    typer.Option("--anchor-scale", help="Side of a level's smallest anchor, in strides: 4."),
+]
+Resize = Annotated[str, typer.Option("--resize", help="letterbox or stretch.")]
+
+
+def load(data: Path, format: str | None, images: Path | None, strict: bool) -> Dataset:
+    """Return the dataset that the options name."""
+    from ytrue import datasets
+
+    return datasets.load(data, format=format, images=images, strict=strict)
+
+
+def encoder_of(
+    name: str,
+    size: str,
+    dataset: Dataset,
+    *,
+    anchor_scale: float | None = None,
+    max_level: int | None = None,
+) -> AnchorEncoder:
+    """Return the preset of that size for the dataset's classes."""
+    from ytrue.encoders import preset
+
+    sides = size.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.isdigit() for side in sides):
+        raise ValueError(
+            f"--size {size}: expected SIDE or HEIGHTxWIDTH in pixels, such as 512 or 640x512"
+        )
+    numbers = [int(side) for side in sides]
+    if dataset.num_classes == 0:
+        raise DataError(
+            "the dataset has no classes", where=dataset.source, do="check the annotation file"
+        )
+    grid = {"anchor_scale": anchor_scale, "max_level": max_level}
+    # A preset with anchors of its own is changed only where that was asked for.
+    default = {"anchor_scale": 4.0, "max_level": 7}
+    changed = {key: value for key, value in grid.items() if value not in (None, default[key])}
+    return preset(name, (numbers[0], numbers[-1]), dataset.num_classes, **changed)
+
+
+def resize_mode(resize: str) -> Any:
+    """Return the mode if there is such a one."""
+    check_choice("--resize", resize, ("letterbox", "stretch"))
+    return resize
+
+
+def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError if the option's value is none of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{option} {value}: expected one of {', '.join(allowed)}")
+
+
+def rich_console() -> Console:
+    """Return a console that wraps lines on a terminal only."""
+    from rich.console import Console
+
+    return Console(soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """Print a value for machines."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+@contextmanager
+def silent_start() -> Iterator[None]:
+    """Keep TensorFlow's greetings, written below Python before its log levels hold, off stderr."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a progress callback: a bar on a terminal, nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
