@@ -9,7 +9,7 @@ from datafiles import coco
 
 from ytrue.datasets import load, write_shapes
 
-COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert"]
+COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert", "evaluate"]
 
 
 def run(*arguments, code=0, cwd=None):
@@ -117,6 +117,35 @@ def test_encode_and_convert(shapes, tmp_path):
     )
 
 
+def test_evaluate(shapes, tmp_path):
+    dataset = load(shapes)
+    objects = dataset.objects
+    found = [
+        {
+            "image_id": dataset.images.ids[image],
+            "category_id": dataset.class_ids[label],
+            "bbox": box,
+            "score": 0.5,
+        }
+        for image, label, box in zip(
+            objects.image, objects.label, objects.xywh.tolist(), strict=True
+        )
+    ]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(found))
+    said = run("evaluate", shapes, results, "-o", tmp_path / "curves.png").stdout
+    assert "1.000" in said
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    results.write_text(json.dumps(found[::2]))
+    options = ("--json", "--score-threshold", "0.6", "--fail-under", "0.9")
+    done = run("evaluate", shapes, results, *options, code=1)
+    plain = json.loads(done.stdout)
+    assert 0 < plain["coco"]["AP50"] < 0.9
+    assert plain["confusion"]["small"]["found"] == 0
+    assert done.stderr == f"ytrue: AP50 is {plain['coco']['AP50']:.3f}, expected 0.9 or more\n"
+    run("evaluate", shapes, results, "--fail-under", "0.1")
+
+
 WRONG = [
     (("inspect", "nothing.json"), "nothing.json: no such file or folder; check the path"),
     (("inspect", "."), "no known annotation format found"),
@@ -127,6 +156,8 @@ WRONG = [
     (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
     (("show", "data.json", "1", "--object", "3"), "object=3: the image has 1 objects, from 0"),
     (("convert", "data.json", "--to", "x", "-o", "y"), "format 'x' cannot be written"),
+    (("evaluate", "data.json", "nothing.json"), "nothing.json: cannot be read (No such file"),
+    (("evaluate", "data.json", "data.json"), "the file holds a COCO dataset, not a list of"),
     (("inspect", "data.json", "--fail-on", "x"), "--fail-on x: expected one of any, dropped, none"),
 ]
 
