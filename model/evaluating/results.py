@@ -6,6 +6,7 @@ import json
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ Results = str | Path | Sequence[Mapping[str, Any]] | Mapping[Any, Annotations]
 """A results file, its records, or image id -> scored `Annotations` in the image's own pixels."""
 
 _FIELDS: Final = ("image_id", "category_id", "bbox", "score")
+_values: Final = itemgetter(*_FIELDS)
 _EXPECTED: Final = "expected image_id, category_id, bbox (x, y, width, height) and score"
 _Row = tuple[int, int, list[float], float]  # image, label, xywh, score
 
@@ -187,10 +189,11 @@ class _Border:
         """Return image, label, box and score of a record."""
         if not isinstance(record, Mapping):
             raise _RefusedError(f"a {type(record).__name__} stands for a record", _EXPECTED)
-        missing = [name for name in _FIELDS if name not in record]
-        if missing:
-            raise _RefusedError(f"{', '.join(missing)} missing", _EXPECTED)
-        image_id, category_id, bbox, score = (record[name] for name in _FIELDS)
+        try:
+            image_id, category_id, bbox, score = _values(record)
+        except KeyError:
+            missing = ", ".join(name for name in _FIELDS if name not in record)
+            raise _RefusedError(f"{missing} missing", _EXPECTED) from None
         if not _is_finite(score):
             raise _RefusedError(f"the score {_short(score)} is no finite number", "mend the score")
         return self.image(image_id), self._label(category_id), _box(bbox), float(score)
