@@ -258,12 +258,21 @@ def test_annotations_and_their_records_are_the_same_to_it(shapes):
     for example in list(shapes)[2:]:
         objects = example.annotations
         moved = objects.boxes + rng.normal(0, 3, objects.boxes.shape).astype(np.float32)
-        scored[example.image_id] = Annotations(moved, objects.labels, scores=rng.random(len(moved)))
+        scored[np.int64(example.image_id)] = Annotations(
+            moved, objects.labels, scores=rng.random(len(moved))
+        )
     records = to_records(shapes, scored)
     assert json.loads(json.dumps(records)) == records
     found = evaluate(shapes, scored)
     assert 0 < found.ap < 1
     assert json.dumps(found.to_json()) == json.dumps(evaluate(shapes, records).to_json())
+
+
+def test_it_is_the_same_in_blocks_of_any_length(shapes, monkeypatch):
+    results = noisy(shapes, 11)
+    whole = evaluate(shapes, results).to_json()
+    monkeypatch.setattr("ytrue.model.evaluating.overlaps._CELLS", 7)
+    assert evaluate(shapes, results).to_json() == whole
 
 
 def test_it_prints_nothing(shapes, capsys):
@@ -429,6 +438,15 @@ def test_crowds_are_no_objects_and_excuse_what_lies_in_them(tmp_path):
     )
     assert sum(part.objects for part in found.values()) == 0
     np.testing.assert_array_equal(found["small"].matrix[-1], [1, 1, 0])
+    found = confusion_of(
+        tmp_path,
+        [crowd, {"bbox": [0, 0, 200, 150], "area": "absent"}],
+        [
+            record([0, 0, 200, 190]),  # more of the crowd than of the object, which it takes
+            record([0, 0, 200, 190], category_id=7),
+        ],
+    )
+    np.testing.assert_array_equal(found["large"].matrix, [[1, 0, 0], [0, 0, 0], [0, 1, 0]])
 
 
 def test_sizes_meet_at_cocos_bounds(tmp_path):

@@ -80,11 +80,11 @@ def to_records(dataset: Dataset, found: Mapping[Any, Annotations]) -> list[dict[
         if scored.scores is None:
             raise ValueError(f"{where} have no scores: give Annotations(..., scores=...)")
         try:
-            border.image(image_id)
+            position = border.image(image_id)
             border.check_labels(scored.labels.tolist())
         except _RefusedError as refused:
             raise DataError(refused.what, where=where, do=refused.do) from None
-        records += coco_records(image_id, scored, dataset.class_ids)
+        records += coco_records(dataset.images.ids[position], scored, dataset.class_ids)
     return records
 
 
