@@ -18,7 +18,7 @@ from ytrue import Annotations, DataError, viz
 from ytrue.datasets import convert, load, write_shapes
 from ytrue.model.evaluate import evaluate, to_records
 
-SIZED = {"id": 1, "file_name": "a.jpg", "height": 400, "width": 600}
+SIZED = {"id": 1, "file_name": "not_written.jpg", "height": 400, "width": 600}
 
 
 def dataset_of(folder, annotations, *, images=None, categories=None):
