@@ -74,7 +74,7 @@ def ours(what, batch, threads, calls):
 
     from ytrue.model import EfficientDet
     from ytrue.model.losses import DetectionLoss
-    from ytrue.model.training import training_step
+    from ytrue.model.step import training_step
 
     base = peak()
     start = time.perf_counter()

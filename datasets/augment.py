@@ -338,6 +338,16 @@ def light() -> Light:
     return Light()
 
 
+def flip() -> Light:
+    """Return mirroring alone."""
+    return Light(scale=(1.0, 1.0))
+
+
+def mild() -> Light:
+    """Return `light` with the scale jittered by 0.7 to 1.4 only: for short runs and small sets."""
+    return Light(scale=(0.7, 1.4))
+
+
 def strong() -> Albumentations:
     """Return a stronger one: also colour, blur, noise, small rotations and holes."""
     module = _albumentations()
@@ -360,7 +370,9 @@ def strong() -> Albumentations:
     )  # fmt: skip
 
 
-NAMED: Final[dict[str, Callable[[], Augment]]] = {"none": Plain, "light": light, "strong": strong}
+NAMED: Final[dict[str, Callable[[], Augment]]] = {
+    "none": Plain, "flip": flip, "mild": mild, "light": light, "strong": strong,
+}  # fmt: skip
 
 
 def as_augment(augment: Any) -> Augment:

@@ -111,7 +111,7 @@ def pipeline(
         dataset: what `ytrue.datasets.load` returned.
         encoder: any encoder; its `image_size` is the images' size, its `spec` the targets'.
         batch_size: examples in a batch.
-        augment: None, "light", "strong", an `albumentations.Compose`, or a function of
+        augment: None, "flip", "mild", "light", "strong", an `albumentations.Compose`, or a function of
             (example, pixels, numpy generator) that returns (pixels, annotations).
         shuffle: another order in every epoch, from the seed.
         seed: equal seeds, equal batches, for any number of workers.

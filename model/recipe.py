@@ -39,7 +39,7 @@ class Recipe:
             window grows with the steps taken. 0: no average.
         freeze_norms: keep the batch norms' statistics, scales and shifts as they are.
         drop_connect: rate of the backbone; see `ytrue.model.EfficientNet`.
-        augment: "none", "light", "strong" or what `ytrue.datasets.pipeline` takes.
+        augment: "none", "flip", "mild", "light", "strong" or what `ytrue.datasets.pipeline` takes.
         gamma, alpha: of the focal loss.
         box_weight: of the box loss.
         precision: the model's dtype policy.

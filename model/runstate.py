@@ -18,9 +18,12 @@ META = "meta"
 
 
 def named(groups: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """Return name -> variable of all groups: "group/place/path"."""
+    """Return name -> variable of all groups: "group/place".
+
+    Not by path: Keras numbers the layers of a process's second model on.
+    """
     return {
-        f"{group}/{place:04d}/{variable.path}": variable
+        f"{group}/{place:04d}": variable
         for group, variables in groups.items()
         for place, variable in enumerate(variables)
     }
@@ -52,7 +55,8 @@ def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
         DataError: the file is broken, or its variables are others; nothing is assigned then.
     """
     try:
-        with np.load(path) as file:
+        # Opened here: NumPy leaves a broken file open.
+        with path.open("rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, BadZipFile, EOFError) as error:
         raise DataError(

@@ -157,7 +157,7 @@ def train(
         dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch
     )
     run.go_on(evaluate_every, save_every)
-    return run.finished()
+    return Detector.load(folder, "last")
 
 
 def _check(
@@ -348,11 +348,6 @@ class _Run:
         if self.watch.pictures is not None:
             events.pictures(self.watch.pictures(self.detector), step)
         return scores
-
-    def finished(self) -> Detector:
-        """Return the detector with the weights that the last epoch left for prediction."""
-        self.detector.model.load_weights(self.folder / "last.weights.h5")
-        return self.detector
 
 
 class _Clock:

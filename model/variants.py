@@ -83,6 +83,8 @@ BACKBONES: Final = {
     "lite2": Backbone(1.1, 1.2, 260, 0.3, lite=True),
     "lite3": Backbone(1.2, 1.4, 280, 0.3, lite=True),
     "lite4": Backbone(1.4, 1.8, 300, 0.3, lite=True),
+    # Our own: small enough to be trained in minutes on a CPU. No official weights.
+    "nano": Backbone(0.5, 0.5, 224, 0.2, lite=True),
 }
 
 # https://arxiv.org/abs/1911.09070 and google/automl efficientdet/hparams_config.py.
@@ -102,6 +104,7 @@ DETECTORS: Final = {
     "lite3": Detector("lite3", 512, 160, 6, 4, "sum"),
     "lite3x": Detector("lite3", 640, 200, 6, 4, "sum", anchor_scale=3.0),
     "lite4": Detector("lite4", 640, 224, 7, 4, "sum"),
+    "nano": Detector("nano", 320, 32, 2, 2, "sum", anchor_scale=3.0),
 }
 
 

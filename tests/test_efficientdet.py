@@ -17,7 +17,7 @@ from ytrue.model.bifpn import FUSIONS, Fuse, cell_nodes, downsampled, upsampled
 from ytrue.model.variants import DETECTORS
 
 COUNTS = json.loads((Path(__file__).parent / "golden" / "param_counts.json").read_text())
-SLOW = [name for name in DETECTORS if name not in ("d0", "lite0")]
+SLOW = [name for name in DETECTORS if name not in ("d0", "lite0", "nano")]
 
 
 def images(seed, *shape):

@@ -1,211 +1,226 @@
-"""Training: `fit` on a pipeline's batches, and the same arithmetic on several replicas."""
+"""A whole run: what it writes, that it goes on to the bit after a kill, and what it refuses."""
 
+import hashlib
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
-from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ytrue.datasets import load, pipeline, write_shapes
+from ytrue.datasets import load, write_shapes
 from ytrue.encoders import preset
-from ytrue.model import DetectionLoss, EfficientDet
-from ytrue.model.training import training_step
+from ytrue.errors import DataError
+from ytrue.model import Detector, Recipe, train
+from ytrue.model.evaluate import evaluate
+from ytrue.model.predict import images_of, predict
+from ytrue.model.training import LostObjectsError, Watch
 
+RUN = """
+import os, signal, sys
+from ytrue.datasets import load
+from ytrue.encoders import preset
+from ytrue.model import Recipe, train
+from ytrue.model.training import Watch
 
-def small(classes=2):
-    keras.utils.set_random_seed(1)
-    return EfficientDet("lite0", num_classes=classes, drop_connect_rate=0.0)
+source, folder, last = sys.argv[1:]
+done = 0
 
+def moment(now):
+    global done
+    done += 1
+    if done == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def noise(images=4, size=64, classes=2):
-    """Images and targets of noise: the same in every process."""
-    rng = np.random.default_rng(0)
-    encoder = preset("ytrue", size, classes)
-    state = rng.choice([-1, 0, 0, 0, 1], (images, len(encoder.grid))).astype(np.int8)
-    label = np.where(state == 1, rng.integers(0, classes, state.shape), -1).astype(np.int32)
-    box = np.where((state == 1)[..., None], rng.normal(size=(*state.shape, 4)), 0)
-    pixels = rng.normal(size=(images, size, size, 3)).astype(np.float32)
-    return pixels, {"state": state, "label": label, "box": box.astype(np.float32)}
-
-
-def test_fit_trains_on_a_pipelines_batches(tmp_path):
-    dataset = load(write_shapes(tmp_path, num_images=8, image_size=(96, 128)))
-    encoder = preset("ytrue", 64, dataset.num_classes)
-    batches = pipeline(dataset, encoder, batch_size=4)
-    model = small(dataset.num_classes)
-    loss = DetectionLoss(iou="giou", anchors=encoder.grid.boxes)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
-    before = [weight.numpy() for weight in model.weights]
-    history = model.fit(batches.take(2), epochs=3, shuffle=False, verbose=0).history
-    assert set(history) == {"loss", "class_loss", "box_loss", "iou_loss", "l2_loss"}
-    assert all(np.isfinite(values).all() for values in history.values())
-    changed = [not np.array_equal(w, b) for w, b in zip(model.weights, before, strict=True)]
-    assert np.mean(changed) > 0.9  # norms of box levels without a positive anchor stay
-    found = model.evaluate(batches.take(1), verbose=0, return_dict=True)
-    outputs = model.predict(batches.take(1), verbose=0)
-    targets = next(iter(batches.take(1)))[1]
-    assert found["class_loss"] == pytest.approx(float(loss(targets, outputs)["class"]), rel=1e-4)
-
-
-def test_a_model_from_a_file_is_to_be_compiled_again(tmp_path):
-    model = small()
-    model.compile("sgd", DetectionLoss(gamma=2.0))
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert not again.compiled
-    with pytest.raises(ValueError, match="compile the model before training"):
-        training_step(again)
-
-
-def test_half_precision_trains():
-    keras.utils.set_random_seed(1)
-    model = EfficientDet("lite0", num_classes=2, dtype="mixed_bfloat16")
-    model.compile(keras.optimizers.SGD(0.01), DetectionLoss())
-    before = model.box_head.towers[0][0].kernels[0].numpy()
-    step = training_step(model)
-    for _ in range(2):
-        assert np.isfinite(float(step(tuple(map(as_tensors, noise(2))))["loss"]))
-    assert (model.box_head.towers[0][0].kernels[0].numpy() != before).any()
-
-
-@pytest.mark.slow
-def test_a_step_compiled_by_xla_is_the_same():
-    losses = []
-    for compiled in (False, True):
-        model = small()
-        model.compile(keras.optimizers.SGD(0.01), DetectionLoss(), jit_compile=compiled)
-        losses.append([float(model.train_on_batch(*noise())[0]) for _ in range(2)])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
-
-
-def test_a_step_of_ours_is_keras_step():
-    data = noise()
-    results = []
-    for ours in (False, True):
-        model = small()
-        model.compile(keras.optimizers.SGD(0.1), DetectionLoss())
-        if ours:
-            loss = float(training_step(model)(tuple(map(as_tensors, data)))["loss"])
-        else:
-            loss = float(model.train_on_batch(*data, return_dict=True)["loss"])
-        results.append((loss, [weight.numpy() for weight in model.weights]))
-    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
-    for one, other in zip(results[0][1], results[1][1], strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-
-
-def as_tensors(value):
-    return tf.nest.map_structure(tf.convert_to_tensor, value)
-
-
-def test_sample_weights_are_refused():
-    model = small()
-    model.compile("sgd")
-    pixels, targets = noise(1)
-    with pytest.raises(ValueError, match="sample weights are not supported"):
-        model.train_on_batch(pixels, targets, sample_weight=np.ones(1))
-
-
-def run(code, **environment):
-    path = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", path + code],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-# Norms are frozen: each replica would normalise its part of the batch by that part's statistics.
-MIRRORED = """
-import numpy as np, tensorflow as tf, keras
-from test_training import noise, small, as_tensors
-from ytrue.model import DetectionLoss
-from ytrue.model.layers import BatchNorm
-from ytrue.model.training import training_step
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-data = noise()
-def trained(strategy, how):
-    with strategy.scope():
-        model = small()
-        for layer in model._flatten_layers():
-            if isinstance(layer, BatchNorm):
-                layer.trainable = False
-        model.compile(keras.optimizers.SGD(0.1), DetectionLoss())
-    batches = tf.data.Dataset.from_tensor_slices(data).batch(4, drop_remainder=True)
-    if how == "fit":
-        loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][0]
-    else:
-        step = training_step(model, strategy)
-        distributed = strategy.experimental_distribute_dataset(batches)
-        loss = float(step(next(iter(distributed)))["loss"])
-    return loss, [weight.numpy() for weight in model.weights]
-one = trained(tf.distribute.get_strategy(), "fit")
-for how in ("fit", "step"):
-    two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), how)
-    np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
-    for a, b in zip(one[1], two[1]):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-print("equal")
+dataset = load(source)
+learnt, held = dataset.hold_out(4)
+recipe = Recipe(epochs=3, batch_size=3, optimizer="adamw", augment="light", drop_connect=0.5)
+train(learnt, preset("ytrue", (64, 96), dataset.num_classes), folder, recipe, variant="nano",
+      validation=held, save_every=0.0, max_lost=1.0, watch=Watch(moment=moment))
 """
 
 
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    return write_shapes(folder, num_images=12, image_size=(96, 144))
+
+
+def run(shapes, folder, last=0):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", RUN, str(shapes), str(folder), str(last)],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def digests(folder):
+    """The content of all arrays; the files themselves hold times of writing."""
+    import h5py
+
+    found = {}
+    for name in ("best", "last"):
+        with h5py.File(folder / f"{name}.weights.h5") as file:
+            arrays = []
+            file.visititems(
+                lambda path, item, arrays=arrays: (
+                    arrays.append((path, item[()].tobytes())) if hasattr(item, "dtype") else None
+                )
+            )
+            found[name] = hashlib.sha256(repr(sorted(arrays)).encode()).hexdigest()
+    with np.load(folder / "state.npz") as file:
+        found["state"] = {name: file[name].tobytes() for name in file.files if name != "meta"}
+    return found
+
+
 @pytest.mark.slow
-def test_two_devices_train_as_one():
-    process = run(MIRRORED)
-    output, errors = process.communicate()
-    assert output.strip() == "equal", errors[-3000:]
-
-
-WORKER = """
-import json, os, numpy as np, tensorflow as tf, keras
-strategy = tf.distribute.MultiWorkerMirroredStrategy()
-from test_training import noise, small
-from ytrue.model import DetectionLoss
-from ytrue.model.training import training_step
-with strategy.scope():
-    model = small()
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), DetectionLoss())
-pixels, targets = noise()
-batches = tf.data.Dataset.from_tensor_slices((pixels, targets)).batch(4, drop_remainder=True)
-options = tf.data.Options()
-options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-distributed = strategy.experimental_distribute_dataset(batches.with_options(options))
-step = training_step(model, strategy)
-losses = [float(step(batch)["loss"]) for _ in range(2) for batch in distributed]
-weights = np.concatenate([weight.numpy().ravel() for weight in model.weights])
-print(json.dumps([losses, float(np.abs(weights).sum(dtype=np.float64)), float(weights.std())]))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_model():
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            ports.append(free.getsockname()[1])
-    workers = [f"localhost:{port}" for port in ports]
-    processes = [
-        run(
-            WORKER,
-            TF_CONFIG=json.dumps(
-                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}}
-            ),
-        )
-        for i in range(2)
+def test_a_run_killed_three_times_ends_as_one_that_was_not(shapes, tmp_path):
+    whole = run(shapes, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    for last in (2, 3, 2):  # in the first epoch, over its end, in the second
+        assert run(shapes, tmp_path / "killed", last).returncode == -signal.SIGKILL
+    end = run(shapes, tmp_path / "killed")
+    assert end.returncode == 0, end.stderr
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+    histories = [
+        json.loads((tmp_path / n / "history.json").read_text()) for n in ("killed", "whole")
     ]
-    outputs = [process.communicate() for process in processes]
-    assert all(process.returncode == 0 for process in processes), outputs[0][1][-3000:]
-    first, second = (json.loads(output.strip().splitlines()[-1]) for output, _ in outputs)
-    assert first == second
-    assert np.isfinite(first[0]).all()
-    assert first[0][1] != first[0][0]
+    for history in histories:
+        for entry in history:
+            del entry["images_per_second"]
+    assert histories[0] == histories[1]
+    assert [entry["epoch"] for entry in histories[0]] == [1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def finished(shapes, tmp_path_factory):
+    """A run of one epoch, with its folder and what it told."""
+    folder = tmp_path_factory.mktemp("run")
+    dataset = load(shapes)
+    learnt, held = dataset.hold_out(4)
+    told = {"moments": [], "epochs": []}
+    watch = Watch(
+        moment=told["moments"].append,
+        epoch=told["epochs"].append,
+        pictures=lambda _: {"grey": np.full((4, 6, 3), 99, np.uint8)},
+    )
+    encoder = preset("ytrue", (64, 96), 4)
+    recipe = Recipe(epochs=1, batch_size=3, deterministic=False)
+    detector = train(
+        learnt, encoder, folder, recipe, variant="nano", validation=held, max_lost=1.0, watch=watch
+    )
+    return detector, folder, told, held
+
+
+def test_a_run_tells_and_writes_what_it_did(finished):
+    detector, folder, told, held = finished
+    assert [moment.step for moment in told["moments"]] == [0, 1, 2]
+    assert told["moments"][-1].remaining == 0
+    assert set(told["moments"][0].losses) == {"loss", "class", "box", "l2"}
+    (entry,) = told["epochs"]
+    assert json.loads((folder / "history.json").read_text()) == [entry]
+    found = {
+        one.image_id: one.detections
+        for one in predict(detector, images_of(held), score_threshold=0.001)
+    }
+    assert entry["AP50"] == pytest.approx(evaluate(held, found).ap50, abs=1e-3)
+
+
+def test_tensorboard_finds_numbers_and_pictures(finished):
+    _, folder, *_ = finished
+    tags = {}
+    for file in (folder / "logs").iterdir():
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                tags[value.tag] = value
+    assert {"validation/AP", "validation/AP50", "grey"} <= tags.keys()
+    pixels = tf.io.decode_png(tags["grey"].image.encoded_image_string)
+    assert pixels.shape == (4, 6, 3)
+    assert int(pixels[0, 0, 0]) == 99
+
+
+def test_a_detector_comes_back_from_its_folder(finished):
+    detector, folder, *_ = finished
+    again = Detector.load(folder, "last")
+    assert again.description() == detector.description()
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), np.uint8)
+    for one, other in zip(
+        detector.find(images, score_threshold=0.0), again.find(images, score_threshold=0.0),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
+    assert Detector.load(folder).description() == detector.description()
+
+
+def test_a_finished_run_is_not_trained_again(finished, shapes):
+    detector, folder, *_ = finished
+    learnt, held = load(shapes).hold_out(4)
+    before = (folder / "last.weights.h5").read_bytes()
+    moments = []
+    train(
+        learnt, detector.encoder, folder, Recipe(epochs=1, batch_size=3, deterministic=False),
+        variant="nano", validation=held, max_lost=1.0, watch=Watch(moment=moments.append),
+    )  # fmt: skip
+    assert not moments
+    assert (folder / "last.weights.h5").read_bytes() == before
+
+
+def test_a_folder_of_another_run_is_refused(finished, shapes):
+    detector, folder, *_ = finished
+    learnt, _ = load(shapes).hold_out(4)
+    message = r"run.json: the folder holds another run: epochs 1 there, 5 asked for; train into"
+    with pytest.raises(DataError, match=message):
+        train(
+            learnt, detector.encoder, folder,
+            Recipe(epochs=5, batch_size=3, deterministic=False), variant="nano", max_lost=1.0,
+        )  # fmt: skip
+
+
+def test_a_changed_description_is_refused(finished, tmp_path):
+    _, folder, *_ = finished
+    content = json.loads((folder / "run.json").read_text())
+    content["encoder"]["positive_iou"] = 0.6
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="its settings were changed after training"):
+        Detector.load(tmp_path)
+    with pytest.raises(DataError, match="no run.json in it; name the folder"):
+        Detector.load(tmp_path / "nothing")
+
+
+def test_a_broken_state_is_named(finished, shapes, tmp_path):
+    detector, folder, *_ = finished
+    (tmp_path / "run.json").write_bytes((folder / "run.json").read_bytes())
+    (tmp_path / "state.npz").write_bytes((folder / "state.npz").read_bytes()[:1000])
+    learnt, held = load(shapes).hold_out(4)
+    with pytest.raises(DataError, match=r"state.npz: the training state cannot be read"):
+        train(
+            learnt, detector.encoder, tmp_path,
+            Recipe(epochs=1, batch_size=3, deterministic=False), variant="nano", validation=held,
+            max_lost=1.0,
+        )  # fmt: skip
+
+
+def test_too_many_lost_objects_are_refused_with_the_report(shapes, tmp_path):
+    dataset = load(shapes)
+    encoder = preset("retinanet", (64, 96), dataset.num_classes)  # forces nothing
+    with pytest.raises(LostObjectsError, match=r"of the objects would own no anchor") as caught:
+        train(dataset, encoder, tmp_path / "run", variant="nano")
+    assert caught.value.report.lost_share > 0.05
+    assert not (tmp_path / "run").exists()
+
+
+def test_datasets_that_do_not_fit_are_refused(shapes, tmp_path):
+    from dataclasses import replace
+
+    dataset = load(shapes)
+    other = replace(dataset, classes=("a", "b", "c", "d"))
+    encoder = preset("ytrue", (64, 96), dataset.num_classes)
+    with pytest.raises(DataError, match="its classes are a, b, c, d, those of the training data"):
+        train(dataset, encoder, tmp_path, variant="nano", validation=other)
+    with pytest.raises(ValueError, match="batch_size=99 is more than the 12 images"):
+        train(dataset, encoder, tmp_path, Recipe(batch_size=99), variant="nano", max_lost=1.0)

@@ -108,7 +108,7 @@ def train(
     freeze_norms: Annotated[
         bool, typer.Option("--freeze-norms", help="Keep the batch norms as they are.")
     ] = False,
-    augment: Annotated[str, typer.Option(help="none, flip, light or strong.")] = "light",
+    augment: Annotated[str, typer.Option(help="none, flip, mild, light or strong.")] = "light",
     precision: Annotated[
         str, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")
     ] = "float32",

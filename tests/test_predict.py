@@ -1,0 +1,140 @@
+"""Prediction around the network: images in, detections back in the image's own pixels."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from datafiles import coco, image
+
+from ytrue import Annotations
+from ytrue.datasets import load, write_shapes
+from ytrue.encoders import preset
+from ytrue.errors import DataError
+from ytrue.model.evaluate import evaluate
+from ytrue.model.predict import Timing, image_files, images_of, predict, results
+from ytrue.resizing import place
+
+
+@dataclass
+class Oracle:
+    """Finds what is annotated: looks the image up by the order in which it is asked."""
+
+    dataset: object
+    encoder: object
+    resize: str = "letterbox"
+    seen: list = field(default_factory=list)
+
+    @property
+    def classes(self):
+        return self.dataset.classes
+
+    @property
+    def class_ids(self):
+        return self.dataset.class_ids
+
+    def find(self, images, **options):
+        assert images.shape[1:] == (*self.encoder.image_size, 3)
+        assert images.dtype == np.uint8
+        found = []
+        for _ in images:
+            example = self.dataset[len(self.seen)]
+            self.seen.append(example.image_id)
+            placement = place((example.height, example.width), self.encoder.image_size, self.resize)
+            objects = example.annotations.select(np.flatnonzero(~example.annotations.crowd))
+            found.append(
+                Annotations(
+                    boxes=placement.apply(objects).boxes,
+                    labels=objects.labels,
+                    scores=np.linspace(0.9, 0.5, len(objects)),
+                )
+            )
+        return found
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return load(write_shapes(tmp_path_factory.mktemp("s"), num_images=7, image_size=(90, 150)))
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_what_an_oracle_finds_is_what_is_annotated(dataset, resize, batch_size):
+    oracle = Oracle(dataset, preset("ytrue", (64, 96), 4), resize)
+    timing = Timing()
+    done = []
+    found = list(
+        predict(
+            oracle,
+            images_of(dataset),
+            batch_size=batch_size,
+            timing=timing,
+            progress=lambda *now: done.append(now),
+        )  # fmt: skip
+    )
+    assert [one.image_id for one in found] == [1, 2, 3, 4, 5, 6, 7]
+    for index, one in enumerate(found):
+        example = dataset[index]
+        assert one.size == (example.height, example.width)
+        objects = example.annotations.boxes[~example.annotations.crowd]
+        np.testing.assert_allclose(one.detections.boxes, objects, atol=1e-3)
+    assert evaluate(dataset, results(found, dataset.class_ids)).ap == pytest.approx(1, abs=1e-6)
+    assert done[-1] == (7, 7)
+    assert timing.images == 7
+    assert f"7 images in {timing.seconds:.1f} s" in timing.words()
+
+
+def test_results_have_the_files_ids(tmp_path):
+    file = coco(tmp_path, [{"bbox": [10, 5, 20, 30]}])
+    data = load(file)
+    oracle = Oracle(data, preset("ytrue", 64, 2))
+    (record,) = results(predict(oracle, images_of(data)), data.class_ids)
+    assert record["image_id"] == 1
+    assert record["category_id"] == 3
+    assert record["bbox"] == pytest.approx([10, 5, 20, 30], abs=2e-3)
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_boxes_are_cut_to_the_image_and_those_in_the_padding_left_out(tmp_path):
+    file = coco(tmp_path, [{"bbox": [0, 0, 60, 40]}])
+    data = load(file)
+
+    class Wild(Oracle):
+        def find(self, images, **options):
+            boxes = [[-5, -9, 30, 40], [50, 0, 60, 20], [10, 50, 20, 90]]
+            return [Annotations(boxes=boxes, labels=[0, 1, 1], scores=[0.9, 0.8, 0.7])]
+
+    (found,) = predict(Wild(data, preset("ytrue", 64, 2)), images_of(data))
+    # The image fills 43 of 64 rows: the second box lies below it, in the padding.
+    scale = place((40, 60), (64, 64), "letterbox")
+    wanted = [[0, 0, 30 / scale.scale_y, 40 / scale.scale_x],
+              [10 / scale.scale_y, 50 / scale.scale_x, 20 / scale.scale_y, 60]]  # fmt: skip
+    assert len(found.detections) == 2
+    np.testing.assert_allclose(found.detections.boxes, wanted, atol=1e-3)
+    np.testing.assert_allclose(found.detections.scores, [0.9, 0.7])
+
+
+def test_files_and_folders_are_named_by_their_place(tmp_path):
+    image(tmp_path / "a" / "one.jpg")
+    image(tmp_path / "a" / "deep" / "two.png")
+    image(tmp_path / "three.jpg")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    found = image_files([tmp_path / "a", tmp_path / "three.jpg"])
+    assert [one.image_id for one in found] == ["deep/two.png", "one.jpg", "three.jpg"]
+    with pytest.raises(DataError, match=r"nothing: no such file or folder"):
+        image_files([tmp_path / "nothing"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: no images in this folder"):
+        image_files([tmp_path / "empty"])
+    image(tmp_path / "b" / "one.jpg")
+    with pytest.raises(DataError, match=r"two images are named one.jpg: the other is .*a/one.jpg"):
+        image_files([tmp_path / "a", tmp_path / "b"])
+
+
+def test_an_image_that_cannot_be_read_is_named(dataset, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no image")
+    oracle = Oracle(dataset, preset("ytrue", 64, 4))
+    with pytest.raises(DataError, match=r"broken.jpg"):
+        list(predict(oracle, image_files([tmp_path / "broken.jpg"])))
+    with pytest.raises(ValueError, match="batch_size=0: expected at least 1"):
+        list(predict(oracle, [], batch_size=0))
