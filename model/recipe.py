@@ -159,14 +159,11 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int, model: Any) -> Any:
     """Return the recipe's optimizer, with its schedule, for the model."""
     total = recipe.epochs * steps_per_epoch
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), total // 2)
-    common: dict[str, Any] = {
-        "learning_rate": WarmupCosine(recipe.peak_rate, warmup, total),
-        "global_clipnorm": recipe.clip_norm or None,
-    }
+    rate = WarmupCosine(recipe.peak_rate, warmup, total)
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=recipe.momentum, **common)
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum)
     else:
-        optimizer = keras.optimizers.AdamW(weight_decay=recipe.decay, **common)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.decay)
         optimizer.exclude_from_weight_decay(
             [weight for weight in model.trainable_variables if not weight.name.endswith("kernel")]
         )

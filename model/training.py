@@ -265,7 +265,10 @@ class _Run:
         """Train from where the run is to its end."""
         if self.epoch >= self.recipe.epochs:
             return
-        step = training_step(self.detector.model, self.strategy, average=self.average)
+        step = training_step(
+            self.detector.model, self.strategy, average=self.average,
+            clip_norm=self.recipe.clip_norm,
+        )  # fmt: skip
         events = Events(self.folder / LOGS)
         clock = _Clock(save_every)
         for batch in self.batches():

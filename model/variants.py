@@ -104,7 +104,7 @@ DETECTORS: Final = {
     "lite3": Detector("lite3", 512, 160, 6, 4, "sum"),
     "lite3x": Detector("lite3", 640, 200, 6, 4, "sum", anchor_scale=3.0),
     "lite4": Detector("lite4", 640, 224, 7, 4, "sum"),
-    "nano": Detector("nano", 320, 32, 2, 2, "sum", anchor_scale=3.0),
+    "nano": Detector("nano", 256, 32, 1, 1, "sum", anchor_scale=2.0),
 }
 
 

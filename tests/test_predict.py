@@ -70,7 +70,7 @@ def test_what_an_oracle_finds_is_what_is_annotated(dataset, resize, batch_size):
             batch_size=batch_size,
             timing=timing,
             progress=lambda *now: done.append(now),
-        )  # fmt: skip
+        )
     )
     assert [one.image_id for one in found] == [1, 2, 3, 4, 5, 6, 7]
     for index, one in enumerate(found):

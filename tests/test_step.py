@@ -100,6 +100,19 @@ def test_a_step_of_ours_is_keras_step():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_all_gradients_together_are_clipped(scaled):
+    model = small()
+    before = [weight.numpy() for weight in model.trainable_variables]
+    sgd = keras.optimizers.SGD(1.0)
+    optimizer = keras.optimizers.LossScaleOptimizer(sgd, initial_scale=64.0) if scaled else sgd
+    model.compile(optimizer, DetectionLoss())
+    training_step(model, clip_norm=0.25)(tuple(map(as_tensors, noise(2))))
+    moved = [w.numpy() - b for w, b in zip(model.trainable_variables, before, strict=True)]
+    norm = np.sqrt(sum((np.float64(m) ** 2).sum() for m in moved))
+    assert norm == pytest.approx(0.25, rel=1e-3)
+
+
 def as_tensors(value):
     return tf.nest.map_structure(tf.convert_to_tensor, value)
 

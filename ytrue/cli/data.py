@@ -24,92 +24,13 @@ from ytrue.cli.options import (
     progress_bar,
     resize_mode,
     rich_console,
-    silent_start,
 )  # fmt: skip
 from ytrue.errors import DataError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ytrue.annotations import Example
     from ytrue.datasets.dataset import Dataset
-    from ytrue.encoders.anchor import AnchorEncoder
     from ytrue.resizing import Placement
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Option("-o", "--out", help="Where to write everything.")] = Path(
-        "ytrue-demo"
-    ),
-    images: Annotated[int, typer.Option("--images", min=4, help="How many images to draw.")] = 60,
-) -> None:
-    """Make a sample dataset, find what is wrong with it, encode it, audit it, draw it.
-
-    Example: ytrue demo -o ytrue-demo
-    """
-    from ytrue import auditing, datasets, viz
-    from ytrue.encoders import preset
-    from ytrue.resizing import place
-
-    console = rich_console()
-    console.rule("1. a sample dataset")
-    with progress_bar("drawing images") as progress:
-        file = datasets.write_shapes(
-            folder / "shapes", num_images=images, bad=True, progress=progress
-        )
-    console.print(
-        f"wrote {file} ({images} images), with a few bad annotations on purpose", highlight=False
-    )
-    console.rule("2. reading it, as any COCO file")
-    dataset = datasets.load(file)
-    viz.print_dataset(dataset, console)
-    viz.print_problems(dataset, console, examples=1)
-    console.rule("3. what a detector would be taught")
-    encoder = preset("ytrue", (512, 512), dataset.num_classes)
-    with progress_bar("auditing") as progress:
-        report = auditing.audit(dataset, encoder, progress=progress)
-    viz.print_audit(report, console)
-    console.rule("4. pictures")
-    with_crowd = next((i for i in range(len(dataset)) if dataset[i].annotations.crowd.any()), 0)
-    example = dataset[with_crowd]
-    placed = place((example.height, example.width), encoder.image_size, "letterbox").apply(
-        example.annotations
-    )
-    assignment = encoder.explain(placed)
-    for name, figure in (
-        ("assignment.png", viz.show_assignment(example, assignment)),
-        ("levels.png", viz.show_assignment(example, assignment, levels=True)),
-        ("object.png", viz.show_assignment(example, assignment, object=0)),
-        ("audit.png", viz.show_audit(report)),
-    ):
-        console.print(f"wrote {viz.save_png(figure, folder / name)}", highlight=False)
-    console.print(f"wrote {viz.report_html(report, folder / 'audit.html')}", highlight=False)
-    console.rule("5. the first batch")
-    _first_batch(dataset, encoder, console)
-    console.rule("next, with your own data")
-    for line in (
-        "ytrue inspect path/to/annotations.json",
-        "ytrue audit path/to/annotations.json --size 512",
-        "ytrue show path/to/annotations.json IMAGE -o picture.png",
-    ):
-        console.print(f"  {line}", highlight=False)
-
-
-def _first_batch(dataset: Dataset, encoder: AnchorEncoder, console: Console) -> None:
-    from ytrue import datasets
-
-    with silent_start():
-        import tensorflow  # noqa: F401
-    report = datasets.Report()
-    batches = datasets.pipeline(
-        dataset, encoder, batch_size=4, augment="light", shuffle=True, images="imagenet",
-        on_error="skip", report=report,
-    )  # fmt: skip
-    pixels, targets = next(iter(batches))
-    console.print(f"  images {tuple(pixels.shape)} {pixels.dtype.name}", highlight=False)
-    for name, array in targets.items():
-        console.print(f"  {name} {tuple(array.shape)} {array.dtype.name}", highlight=False)
 
 
 @app.command()
