@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
     from ytrue.datasets.dataset import Dataset, Id
     from ytrue.model.efficientdet import EfficientDet
 
+log = logging.getLogger("ytrue")
+
+Placed = tuple[Pixels, Placement]
+"""The network's input, and where the image lies in it."""
+
 RUN_FILE: Final = "run.json"
 WEIGHTS: Final = ("best", "last")
+MIN_SCORE: Final = 0.001
+"""Lowest score of the detections that AP is computed from."""
 
 
 class Finder(Protocol):
@@ -317,6 +325,7 @@ def predict(
     batch_size: int = 1,
     timing: Timing | None = None,
     progress: Callable[[int, int], None] | None = None,
+    skipped: dict[Id, str] | None = None,
     **options: Any,
 ) -> Iterator[Found]:
     """Yield what the detector finds in each image, in order; images are read ahead by threads.
@@ -327,32 +336,59 @@ def predict(
         batch_size: images in a batch.
         timing: is filled.
         progress: called with (images done, images in all).
+        skipped: takes image id -> why of images that cannot be read, which are left out then.
         options: of `ytrue.encoders.detections.detect`.
 
     Raises:
-        DataError: an image that cannot be read.
+        DataError: an image that cannot be read, without `skipped`.
         ValueError: a batch size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected at least 1")
     timing = Timing() if timing is None else timing
     timing.batch_size = batch_size
-    start = time.perf_counter()
+    start, done = time.perf_counter(), 0
     batches = [sources[k : k + batch_size] for k in range(0, len(sources), batch_size)]
     with ThreadPoolExecutor(available_cores()) as pool:
         read = _ahead(pool, [[_placed_job(finder, one) for one in batch] for batch in batches])
-        for batch, made in zip(batches, read, strict=True):
+        for batch, futures in zip(batches, read, strict=True):
+            made = list(_readable(batch, futures, skipped))
             began = time.perf_counter()
-            found = finder.find(np.stack([pixels for pixels, _ in made]), **options)
+            frames = np.stack([pixels for _, pixels, _ in made]) if made else None
+            found = [] if frames is None else finder.find(frames, **options)
             timing.latencies.append(time.perf_counter() - began)
-            timing.images += len(batch)
+            timing.images += len(made)
             timing.seconds = time.perf_counter() - start
+            done += len(batch)
             if progress is not None:
-                progress(timing.images, len(sources))
-            for source, (_, placement), detections in zip(batch, made, found, strict=True):
+                progress(done, len(sources))
+            for (source, _, placement), detections in zip(made, found, strict=True):
                 yield Found(
                     source.image_id, source.path, placement.source, back(detections, placement)
                 )
+
+
+def _readable(
+    batch: Sequence[Source], futures: Sequence[Future[Placed]], skipped: dict[Id, str] | None
+) -> Iterator[tuple[Source, Pixels, Placement]]:
+    """Yield the images of a batch with their frames; list those that cannot be read."""
+    for source, future in zip(batch, futures, strict=True):
+        try:
+            yield source, *future.result()
+        except DataError as error:
+            if skipped is None:
+                raise
+            skipped[source.image_id] = str(error)
+
+
+def without(dataset: Dataset, skipped: Mapping[Id, str]) -> Dataset:
+    """Return the dataset without the images that could not be read, saying in the log which."""
+    if not skipped:
+        return dataset
+    for why in skipped.values():
+        log.warning("left out of the evaluation: %s", why)
+    ids = dataset.images.ids
+    return dataset.subset(row for row in range(len(dataset)) if ids[row] not in skipped)
 
 
 def back(detections: Annotations, placement: Placement) -> Annotations:
@@ -383,18 +419,15 @@ def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, A
     ]
 
 
-Placed = tuple[Pixels, Placement]
-
-
 def _ahead(
     pool: ThreadPoolExecutor, batches: Sequence[Sequence[Callable[[], Placed]]], depth: int = 2
-) -> Iterator[list[Placed]]:
-    """Yield the results of each batch's jobs, the next batches being worked on meanwhile."""
+) -> Iterator[list[Future[Placed]]]:
+    """Yield each batch's futures, the next batches being worked on meanwhile."""
     waiting = [[pool.submit(job) for job in batch] for batch in batches[:depth]]
     for place_ in range(len(batches)):
         if place_ + depth < len(batches):
             waiting.append([pool.submit(job) for job in batches[place_ + depth]])
-        yield [future.result() for future in waiting.pop(0)]
+        yield waiting.pop(0)
 
 
 def _placed_job(finder: Finder, source: Source) -> Callable[[], Placed]:

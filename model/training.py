@@ -23,7 +23,7 @@ from ytrue.model.evaluate import evaluate
 from ytrue.model.events import Events
 from ytrue.model.layers import BatchNorm
 from ytrue.model.losses import DetectionLoss
-from ytrue.model.predict import RUN_FILE, Detector, images_of, predict
+from ytrue.model.predict import MIN_SCORE, RUN_FILE, Detector, images_of, predict, without
 from ytrue.model.pretrained import PRETRAINED
 from ytrue.model.recipe import Recipe, make_optimizer
 from ytrue.model.runstate import load_state, named, replace_file, save_state
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 STATE_FILE: Final = "state.npz"
 HISTORY_FILE: Final = "history.json"
 LOGS: Final = "logs"
-MIN_SCORE: Final = 0.001
-"""Lowest score of the detections that AP is computed from."""
 
 
 class LostObjectsError(DataError):
@@ -334,11 +332,14 @@ class _Run:
         """Return AP of the weights that are in the model, and keep them if they are the best."""
         scores: dict[str, float] = {}
         if self.validation is not None:
-            found = predict(
+            skipped: dict[Any, str] = {}
+            predicted = predict(
                 self.detector, images_of(self.validation), batch_size=self.recipe.batch_size,
-                score_threshold=MIN_SCORE,
+                skipped=skipped, score_threshold=MIN_SCORE,
             )  # fmt: skip
-            measured = evaluate(self.validation, {one.image_id: one.detections for one in found})
+            found = {one.image_id: one.detections for one in predicted}
+            self.validation = without(self.validation, skipped)
+            measured = evaluate(self.validation, found)
             if measured.ap is None or measured.ap50 is None:
                 raise DataError("no object to find in it", where=self.validation.source)
             scores = {"AP": measured.ap, "AP50": measured.ap50}

@@ -1,6 +1,7 @@
 """The command line as a script sees it: words, files, JSON and exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from datafiles import coco
 
 from ytrue.datasets import load, write_shapes
 
-COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert", "evaluate"]
+COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert", "train", "predict", "evaluate"]
 
 
 def run(*arguments, code=0, cwd=None):
@@ -146,12 +147,66 @@ def test_evaluate(shapes, tmp_path):
     run("evaluate", shapes, results, "--fail-under", "0.1")
 
 
+SMALL = ("--model", "nano", "--size", "64x96", "--epochs", "1", "--batch-size", "2")
+
+
+def test_train_predict_evaluate(shapes, tmp_path):
+    options = ("--hold-out", "2", "--max-lost", "1", *SMALL)
+    said = run("train", shapes, "-o", tmp_path / "run", *options).stdout
+    assert re.search(r"^epoch 1  loss .* AP50 0", said, re.MULTILINE)
+    assert (tmp_path / "run" / "history.png").read_bytes()[:4] == b"\x89PNG"
+    again = json.loads(run("train", shapes, "-o", tmp_path / "run", *options, "--json").stdout)
+    assert len(again["history"]) == 1
+    out = tmp_path / "out.json"
+    found = ("--score-threshold", "0.001", "-o", out)
+    said = run(
+        "predict",
+        tmp_path / "run",
+        "--ids",
+        shapes,
+        *found,
+        "--pictures",
+        tmp_path / "p",
+        "--soft",
+        "--skip-broken",
+    ).stdout
+    assert "6 images in" in said
+    assert len(list((tmp_path / "p").iterdir())) == 6
+    plain = json.loads(run("evaluate", shapes, out, "--json").stdout)
+    assert plain["detections"] == len(json.loads(out.read_text())) > 0
+    held = json.loads(run("evaluate", shapes, tmp_path / "run", "--hold-out", "2", "--json").stdout)
+    assert held["images"] < plain["images"]
+    assert held["coco"]["AP50"] == pytest.approx(again["history"][0]["AP50"], abs=1e-3)
+    one = shapes.parent / "images" / "shapes_00003.jpg"
+    run("predict", tmp_path / "run", one, *found)
+    assert {record["image_id"] for record in json.loads(out.read_text())} == {one.name}
+    run("predict", tmp_path / "run", one, "--ids", shapes, *found, "--suppression", "global")
+    assert {record["image_id"] for record in json.loads(out.read_text())} == {4}
+
+
+def test_training_on_lost_objects_is_refused_with_the_audit(shapes, tmp_path):
+    done = run(
+        "train", shapes, "-o", tmp_path / "run", "--preset", "retinanet", "--model", "nano",
+        "--size", "64", "--anchor-scale", "4", code=1,
+    )  # fmt: skip
+    assert "low-iou" in done.stdout
+    assert "of the objects would own no anchor, more than the 5.0% allowed" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 WRONG = [
     (("inspect", "nothing.json"), "nothing.json: no such file or folder; check the path"),
     (("inspect", "."), "no known annotation format found"),
     (("audit", "data.json", "--size", "big"), "--size big: expected SIDE or HEIGHTxWIDTH"),
     (("audit", "data.json", "--preset", "x"), "preset 'x': expected one of ytrue, efficientdet"),
     (("audit", "data.json", "--resize", "x"), "--resize x: expected one of letterbox, stretch"),
+    (("train", "data.json", "-o", "r", "--model", "d9"), "--model 'd9': expected one of d0, d1"),
+    (
+        ("train", "data.json", "-o", "r", "--pretrained", "x", "--batch-size", "1"),
+        "x: no weights there; expected an .h5 file",
+    ),
+    (("predict", "nowhere", "data.json"), "nowhere: no run.json in it; name the folder"),
+    (("predict", "nowhere"), "name image files or folders, or a dataset with --ids"),
     (("show", "data.json", "77"), "no image '77' among 1; name it by id, file name or position"),
     (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
     (("show", "data.json", "1", "--object", "3"), "object=3: the image has 1 objects, from 0"),

@@ -19,7 +19,9 @@ def test_every_verb_and_option_is_documented():
         section = text.split(f"## ytrue {name}\n")[1].split("\n## ")[0]
         for parameter in command.params:
             for option in parameter.opts:
-                wanted = option if option.startswith("-") else f"{{{option}}}"
+                # An argument that may be left out stands in brackets.
+                braces = "{}" if parameter.required else "[]"
+                wanted = option if option.startswith("-") else option.join(braces)
                 assert wanted in section, f"{name}: {wanted}"
 
 

@@ -136,5 +136,11 @@ def test_an_image_that_cannot_be_read_is_named(dataset, tmp_path):
     oracle = Oracle(dataset, preset("ytrue", 64, 4))
     with pytest.raises(DataError, match=r"broken.jpg"):
         list(predict(oracle, image_files([tmp_path / "broken.jpg"])))
+    skipped = {}
+    sources = [*image_files([tmp_path / "broken.jpg"]), *images_of(dataset)]
+    found = list(predict(oracle, sources, batch_size=2, skipped=skipped))
+    assert [one.image_id for one in found] == list(dataset.images.ids)
+    assert skipped.keys() == {"broken.jpg"}
+    assert "broken.jpg" in skipped["broken.jpg"]
     with pytest.raises(ValueError, match="batch_size=0: expected at least 1"):
         list(predict(oracle, [], batch_size=0))

@@ -9,6 +9,7 @@ import typer
 
 from ytrue.cli.app import app
 from ytrue.cli.options import (
+    AnchorScale,
     AsJson,
     Data,
     Format,
@@ -77,6 +78,7 @@ def audit(
     data: Data,
     preset: PresetName = "ytrue",
     size: Size = "512",
+    anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
     format: Format = None,
     images: Images = None,
@@ -96,7 +98,7 @@ def audit(
     from ytrue import auditing
 
     dataset = load(data, format, images, strict)
-    encoder = encoder_of(preset, size, dataset)
+    encoder = encoder_of(preset, size, dataset, anchor_scale=anchor_scale)
     with progress_bar("auditing", quiet=as_json) as progress:
         report = auditing.audit(dataset, encoder, resize=resize_mode(resize), progress=progress)
     if as_json:
@@ -134,6 +136,7 @@ def show(
     ] = False,
     preset: PresetName = "ytrue",
     size: Size = "512",
+    anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
     format: Format = None,
     images: Images = None,
@@ -152,7 +155,7 @@ def show(
     if raw:
         typer.echo(f"wrote {viz.save_png(viz.show_example(example), target)}")
         return
-    encoder = encoder_of(preset, size, dataset)
+    encoder = encoder_of(preset, size, dataset, anchor_scale=anchor_scale)
     placement = place((example.height, example.width), encoder.image_size, resize_mode(resize))
     assignment = encoder.explain(placement.apply(example.annotations))
     figure = viz.show_assignment(
@@ -201,6 +204,7 @@ def encode(
     ] = False,
     preset: PresetName = "ytrue",
     size: Size = "512",
+    anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
     shard_examples: Annotated[int, typer.Option(min=1, help="Examples in a shard.")] = 256,
     format: Format = None,
@@ -215,7 +219,7 @@ def encode(
     from ytrue import datasets
 
     dataset = load(data, format, images, strict)
-    encoder = encoder_of(preset, size, dataset) if targets else None
+    encoder = encoder_of(preset, size, dataset, anchor_scale=anchor_scale) if targets else None
     with progress_bar("writing records", quiet=as_json) as progress:
         manifest = datasets.write_records(
             dataset, out, encoder=encoder, resize=resize_mode(resize), shard_examples=shard_examples,

@@ -159,8 +159,7 @@ def _train(dataset: Dataset, folder: Path, steps: int, seed: int, console: Conso
 
 def _score(held: Dataset, detector: Detector) -> Evaluation:
     from ytrue.model.evaluate import evaluate
-    from ytrue.model.predict import images_of, predict
-    from ytrue.model.training import MIN_SCORE
+    from ytrue.model.predict import MIN_SCORE, images_of, predict
 
     found = predict(detector, images_of(held), batch_size=8, score_threshold=MIN_SCORE)
     return evaluate(held, {one.image_id: one.detections for one in found})
@@ -170,9 +169,9 @@ def _picture(held: Dataset, detector: Detector, file: Path) -> Path:
     from ytrue import viz
     from ytrue.model.predict import images_of, predict
 
-    (source,) = images_of(held, [0])
+    (source,) = images_of(held, [1])
     (found,) = predict(detector, [source], score_threshold=0.3)
     figure = viz.show_detections(
-        source.read(1), found.detections, classes=detector.classes, truth=held[0].annotations
+        source.read(1), found.detections, classes=detector.classes, truth=held[1].annotations
     )
     return viz.save_png(figure, file)

@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from ytrue.model.predict import Detector, Finder, Found, Source, Timing
     from ytrue.model.training import Moment, Watch
 
-HoldOut = Annotated[
-    int | None,
-    typer.Option("--hold-out", min=2, help="Hold out every N-th image, by file name."),
-]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="best or last; default: best where there is one.")
 ]
@@ -89,7 +85,10 @@ def train(
     validation: Annotated[
         Path | None, typer.Option("--validation", help="Dataset that AP is computed on.")
     ] = None,
-    hold_out: HoldOut = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option("--hold-out", min=2, help="AP on every N-th image by file name, not learnt."),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How many.")] = 300,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 8,
     optimizer: Annotated[str, typer.Option(help="sgd or adamw.")] = "sgd",
@@ -247,10 +246,12 @@ class training_watch:
         }
         shown = self.learnt if self.held is None else self.held
         sources = images_of(shown, range(min(3, len(shown))))
-        for row, found in enumerate(predict(detector, sources, score_threshold=0.3)):
+        truth = {shown[row].image_id: shown[row].annotations for row in range(len(sources))}
+        read = {source.image_id: source.read for source in sources}
+        for found in predict(detector, sources, skipped={}, score_threshold=0.3):
             figure = viz.show_detections(
-                sources[row].read(1), found.detections, classes=detector.classes,
-                truth=shown[row].annotations, title=f"image {found.image_id}",
+                read[found.image_id](1), found.detections, classes=detector.classes,
+                truth=truth[found.image_id], title=f"image {found.image_id}",
             )  # fmt: skip
             drawn[f"predictions/{found.image_id}"] = viz.picture(figure)
         return drawn
@@ -259,15 +260,13 @@ class training_watch:
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of ytrue train, or of ytrue export.")],
-    sources: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGES...", help="Image files or folders.")
-    ] = None,
+    sources: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="COCO results file to write.")] = Path(
         "detections.json"
     ),
     ids: Annotated[
         Path | None,
-        typer.Option("--ids", help="Dataset whose image ids to write; without IMAGES all of it."),
+        typer.Option("--ids", help="Dataset whose image ids to write; without sources all of it."),
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder for a picture of each image.")
@@ -283,6 +282,9 @@ def predict(
     soft: Soft = False,
     iou_threshold: IoUThreshold = 0.5,
     max_detections: MaxDetections = 100,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out images that cannot be read; list them.")
+    ] = False,
     format: Format = None,
     images: Images = None,
     as_json: AsJson = False,
@@ -298,26 +300,30 @@ def predict(
     finder = _finder(run, runtime, precision, weights)
     timing = Timing()
     options = _options(suppression, soft, iou_threshold, score_threshold, max_detections)
+    skipped: dict[Any, str] | None = {} if skip_broken else None
+    read = {source.image_id: source.read for source in chosen}
     with progress_bar("predicting", quiet=as_json) as progress:
         found = []
-        for source, one in zip(
-            chosen,
-            predict_images(
-                finder, chosen, batch_size=batch_size, timing=timing, progress=progress, **options
-            ),
-            strict=True,
-        ):
+        for one in predict_images(
+            finder, chosen, batch_size=batch_size, timing=timing, progress=progress,
+            skipped=skipped, **options,
+        ):  # fmt: skip
             found.append(one)
             if pictures is not None:
-                _draw(source, one, finder, pictures)
+                _draw(read[one.image_id](1), one, finder, pictures)
     records = results(found, finder.class_ids)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(records) + "\n", encoding="utf-8")
-    _say_predicted(out, records, timing, as_json=as_json)
+    _say_predicted(out, records, timing, skipped or {}, as_json=as_json)
 
 
 def _say_predicted(
-    out: Path, records: list[dict[str, Any]], timing: Timing, *, as_json: bool
+    out: Path,
+    records: list[dict[str, Any]],
+    timing: Timing,
+    skipped: Mapping[Any, str],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         print_json(
@@ -327,9 +333,12 @@ def _say_predicted(
                 "detections": len(records),
                 "seconds": timing.seconds,
                 "milliseconds_per_image": timing.latency,
+                "skipped": list(skipped.values()),
             }
         )
         return
+    for why in skipped.values():
+        typer.echo(f"left out: {why}", err=True)
     typer.echo(timing.words())
     typer.echo(f"wrote {len(records)} detections to {out}")
 
@@ -341,7 +350,7 @@ def _sources(
 
     if ids is None:
         if not paths:
-            raise ValueError("name IMAGES, or a dataset with --ids")
+            raise ValueError("name image files or folders, or a dataset with --ids")
         return image_files(paths)
     dataset = load(ids, format, images, False)
     if not paths:
@@ -375,11 +384,11 @@ def _options(
     }
 
 
-def _draw(source: Source, found: Found, finder: Finder, folder: Path) -> None:
+def _draw(pixels: Any, found: Found, finder: Finder, folder: Path) -> None:
     from ytrue import viz
 
     figure = viz.show_detections(
-        source.read(1), found.detections, classes=finder.classes, score_threshold=0.3,
+        pixels, found.detections, classes=finder.classes, score_threshold=0.3,
         title=str(found.image_id),
     )  # fmt: skip
     name = str(found.image_id).replace("/", "_")
@@ -391,9 +400,12 @@ def evaluate(
     data: Data,
     results: Annotated[
         Path,
-        typer.Argument(help="COCO results file, or a run's folder, which is asked to predict."),
+        typer.Argument(help="COCO results file; or a run's folder: its detector is asked."),
     ],
-    hold_out: HoldOut = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option("--hold-out", min=2, help="Only what train held out: every N-th image."),
+    ] = None,
     weights: Weights = None,
     score_threshold: Annotated[
         float, typer.Option("--score-threshold", help="Least score in found, missed and mistaken.")
@@ -419,7 +431,9 @@ def evaluate(
     dataset = load(data, format, images, strict)
     if hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
-    found = _predicted(dataset, results, weights, as_json) if results.is_dir() else results
+    found: Any = results
+    if results.is_dir():
+        dataset, found = _predicted(dataset, results, weights, as_json)
     report = evaluate(dataset, found, score_threshold=score_threshold)
     if as_json:
         print_json(report.to_json())
@@ -437,7 +451,10 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _predicted(dataset: Dataset, run: Path, weights: str | None, quiet: bool) -> dict[Any, Any]:
+def _predicted(
+    dataset: Dataset, run: Path, weights: str | None, quiet: bool
+) -> tuple[Dataset, dict[Any, Any]]:
+    """Return what a run's detector finds, and the dataset without what cannot be read."""
     finder = _finder(run, "keras", "float32", weights)
     if finder.classes != dataset.classes:
         raise DataError(
@@ -446,12 +463,14 @@ def _predicted(dataset: Dataset, run: Path, weights: str | None, quiet: bool) ->
             where=run,
             do="evaluate on a dataset of the same classes",
         )
-    from ytrue.model.predict import images_of
+    from ytrue.model.predict import MIN_SCORE, images_of, without
     from ytrue.model.predict import predict as predict_images
-    from ytrue.model.training import MIN_SCORE
 
+    skipped: dict[Any, str] = {}
     with progress_bar("predicting", quiet=quiet) as progress:
-        found = predict_images(
-            finder, images_of(dataset), score_threshold=MIN_SCORE, progress=progress
-        )
-        return {one.image_id: one.detections for one in found}
+        predicted = predict_images(
+            finder, images_of(dataset), score_threshold=MIN_SCORE, progress=progress,
+            skipped=skipped,
+        )  # fmt: skip
+        found = {one.image_id: one.detections for one in predicted}
+    return without(dataset, skipped), found

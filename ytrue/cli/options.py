@@ -36,7 +36,10 @@ PresetName = Annotated[
 Size = Annotated[str, typer.Option("--size", help="Network input, pixels: SIDE or HEIGHTxWIDTH.")]
 AnchorScale = Annotated[
     float | None,
-    typer.Option("--anchor-scale", help="Side of a level's smallest anchor, in strides: 4."),
+    typer.Option(
+        "--anchor-scale",
+        help="Side of a level's smallest square anchor, in strides; default: 4, or the model's.",
+    ),
 ]
 Resize = Annotated[str, typer.Option("--resize", help="letterbox or stretch.")]
 
