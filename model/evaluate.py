@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ytrue.model.evaluating.coco import IOUS, MAX_DETECTIONS, NUMBERS, CocoScores, coco_scores
 from ytrue.model.evaluating.columns import Detections, Truth, truth_of
-from ytrue.model.evaluating.confusion import Confusion, confusion
+from ytrue.model.evaluating.confusion import Confusion, confusion, f1_of_images, fates_of
 from ytrue.model.evaluating.overlaps import MIN_IOU, overlaps
 from ytrue.model.evaluating.results import Results, detections_of, to_records
 from ytrue.model.evaluating.voc import VocScores, voc_scores
@@ -75,7 +75,9 @@ class Evaluation:
             under the curve, and the 11 points of VOC2007.
         by_class: one entry for each class, in label order.
         confusion: what became of small, medium and large objects.
-        score_threshold: the least score of detections in `confusion`.
+        image_f1: (I,) of each image 2 TP / (2 TP + FP + FN), counted as in `confusion`; nan where
+            there is neither object nor detection.
+        score_threshold: the least score of detections in `confusion` and `image_f1`.
         objects_over_limit: objects that no detector could find in COCO's numbers, which take 100
             detections of each class in an image.
         detections_over_limit: detections that COCO's numbers leave out therefore.
@@ -93,6 +95,7 @@ class Evaluation:
     voc_ap50_11: float | None
     by_class: tuple[ClassScores, ...] = field(repr=False)
     confusion: tuple[Confusion, ...] = field(repr=False)
+    image_f1: NDArray[np.float64] = field(repr=False)
     score_threshold: float
     objects_over_limit: int
     detections_over_limit: int
@@ -209,6 +212,9 @@ def _evaluation(dataset: Dataset, detections: Detections, score_threshold: float
         voc_ap50_11=_mean(voc.ap_11),
         by_class=_by_class(dataset, truth, detections, coco, voc),
         confusion=confusion(truth, detections, pairs, score_threshold),
+        image_f1=f1_of_images(
+            truth, fates_of(truth, detections, pairs, score_threshold), len(dataset)
+        ),
         score_threshold=score_threshold,
         objects_over_limit=_over_limit(
             truth.image[~truth.crowd], truth.label[~truth.crowd], truth.num_classes

@@ -17,6 +17,7 @@ from reference.voc import average_precision
 from ytrue import Annotations, DataError, viz
 from ytrue.datasets import convert, load, write_shapes
 from ytrue.model.evaluate import evaluate, to_records
+from ytrue.model.evaluating.results import annotations_of
 
 SIZED = {"id": 1, "file_name": "not_written.jpg", "height": 400, "width": 600}
 
@@ -621,3 +622,22 @@ def test_curves_are_drawn_as_they_are(shapes):
         np.testing.assert_array_equal(drawn[name], found.precision[0, :, label])
     assert mean.get_lines()[0].get_label() == f"IoU 0.50: AP {found.ap50:.3f}"
     assert len(sizes.patches) == 9
+
+
+def test_each_image_has_its_f1_and_its_detections(tmp_path):
+    dataset = dataset_of(
+        tmp_path,
+        [{"bbox": [10, 10, 50, 50]}, {"bbox": [200, 10, 50, 50]}, {"bbox": [300, 200, 50, 50]}],
+    )
+    found = [
+        record([300, 300, 20, 20], 0.6),  # nothing there
+        record([10, 10, 50, 50], 0.9),
+        record([200, 10, 50, 50], 0.8, 7),  # of another class
+        record([10, 300, 20, 20], 0.1),  # below the threshold
+    ]
+    # One right of three; a false alarm, and one that took an object of another class.
+    assert evaluate(dataset, found).image_f1 == pytest.approx([2 / (2 + 2 + 2)])
+    (ordered,) = annotations_of(dataset, found)
+    np.testing.assert_allclose(ordered.scores, [0.9, 0.8, 0.6, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(ordered.boxes[0], [10, 10, 60, 60])
+    assert np.isnan(evaluate(dataset_of(tmp_path / "b", []), []).image_f1).all()

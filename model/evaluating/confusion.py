@@ -95,21 +95,56 @@ def confusion(
     class only where nothing found it as what it is. Crowds are no objects here, and a detection
     left over that lies by half in a crowd of its class is no false alarm.
     """
-    found_by = _taken(truth, detections, overlaps, score_threshold)
-    last = truth.num_classes
-    objects = np.flatnonzero(~truth.crowd)
-    label = truth.label[objects]
-    found_as = np.append(detections.label, last)[found_by[objects]]
-    left = detections.score >= score_threshold
-    left[found_by[found_by >= 0]] = False
-    alarms = detections.select(left)
-    alarms = alarms.select(~in_crowds(truth, alarms))
+    fates = fates_of(truth, detections, overlaps, score_threshold)
+    objects, found_as, alarms = fates.objects, fates.found_as, fates.alarms
+    last, label = truth.num_classes, truth.label[fates.objects]
     size = np.concatenate((truth.area[objects], alarms.xywh[:, 2] * alarms.xywh[:, 3]))
     rows = np.concatenate((label, np.full(len(alarms), last)))
     columns = np.concatenate((found_as, alarms.label))
     matrices = np.zeros((len(SIZES), last + 1, last + 1), np.int64)
     np.add.at(matrices, (np.searchsorted(BOUNDS, size, side="right"), rows, columns), 1)
     return tuple(Confusion(name, matrix) for name, matrix in zip(SIZES, matrices, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Fates:
+    """What became of each object, and the detections that found none; see `confusion`.
+
+    Attributes:
+        objects: (O,) rows of the objects, crowds left out.
+        found_as: (O,) the label each was found as, C where it was missed.
+        alarms: detections left over.
+    """
+
+    objects: NDArray[np.intp]
+    found_as: NDArray[np.int64]
+    alarms: Detections
+
+
+def fates_of(
+    truth: Truth, detections: Detections, overlaps: Overlaps, score_threshold: float
+) -> Fates:
+    """Return what became of each object."""
+    found_by = _taken(truth, detections, overlaps, score_threshold)
+    objects = np.flatnonzero(~truth.crowd)
+    found_as = np.append(detections.label, truth.num_classes)[found_by[objects]]
+    left = detections.score >= score_threshold
+    left[found_by[found_by >= 0]] = False
+    alarms = detections.select(left)
+    return Fates(objects, found_as, alarms.select(~in_crowds(truth, alarms)))
+
+
+def f1_of_images(truth: Truth, fates: Fates, num_images: int) -> NDArray[np.float64]:
+    """Return 2 TP / (2 TP + FP + FN) of each image (I,), nan where there is nothing to count."""
+    image, label = truth.image[fates.objects], truth.label[fates.objects]
+    right = np.bincount(image[fates.found_as == label], minlength=num_images)
+    objects = np.bincount(image, minlength=num_images)
+    # An object found as another class is a miss and a false alarm.
+    wrong = image[(fates.found_as != label) & (fates.found_as < truth.num_classes)]
+    alarms = np.bincount(fates.alarms.image, minlength=num_images)
+    alarms = alarms + np.bincount(wrong, minlength=num_images)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(2 * right / (right + objects + alarms), np.float64)
 
 
 def _taken(

@@ -62,6 +62,21 @@ def detections_of(dataset: Dataset, results: Results) -> Detections:
     )
 
 
+def annotations_of(dataset: Dataset, results: Results) -> list[Annotations]:
+    """Return the detections of each image, by falling score, in the dataset's order.
+
+    Raises:
+        DataError: as `detections_of`.
+    """
+    found = detections_of(dataset, results)
+    order = np.argsort(-found.score, kind="stable")
+    rows = [order[found.image[order] == image] for image in range(len(dataset))]
+    return [
+        Annotations(boxes=found.boxes[k], labels=found.label[k], scores=found.score[k])
+        for k in rows
+    ]
+
+
 def to_records(dataset: Dataset, found: Mapping[Any, Annotations]) -> list[dict[str, Any]]:
     """Return scored annotations as COCO results: plain JSON values, the ids of the dataset's file.
 

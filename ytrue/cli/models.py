@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ytrue.datasets.dataset import Dataset
+    from ytrue.model.evaluate import Evaluation
     from ytrue.model.predict import Detector, Finder, Found, Source, Timing
     from ytrue.model.training import Moment, Watch
 
@@ -413,6 +414,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="PNG of the precision-recall curves.")
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Folder for the three best and worst images, by F1."),
+    ] = None,
     fail_under: Annotated[
         float | None,
         typer.Option("--fail-under", help="Exit code 1 when COCO's AP50 is less or undefined."),
@@ -445,10 +450,35 @@ def evaluate(
         from ytrue import viz
 
         typer.echo(f"wrote {viz.save_png(viz.show_evaluation(report), out)}", err=as_json)
+    if pictures is not None:
+        _draw_extremes(dataset, report, found, pictures)
     if fail_under is not None and (report.ap50 is None or report.ap50 < fail_under):
         said = "not defined" if report.ap50 is None else f"{report.ap50:.3f}"
         typer.echo(f"ytrue: AP50 is {said}, expected {fail_under:g} or more", err=True)
         raise typer.Exit(1)
+
+
+def _draw_extremes(dataset: Dataset, report: Evaluation, found: Any, folder: Path) -> None:
+    """Draw the three images of highest and of lowest F1, detections beside the truth."""
+    import numpy as np
+
+    from ytrue import viz
+    from ytrue.model.evaluating.results import annotations_of
+    from ytrue.model.predict import images_of
+
+    order = np.argsort(report.image_f1, kind="stable")
+    order = order[~np.isnan(report.image_f1[order])]
+    by_image = annotations_of(dataset, found)
+    named = [(f"best_{k + 1}", row) for k, row in enumerate(order[::-1][:3])]
+    named += [(f"worst_{k + 1}", row) for k, row in enumerate(order[:3])]
+    for name, row in named:
+        (source,) = images_of(dataset, [int(row)])
+        figure = viz.show_detections(
+            source.read(1), by_image[row], classes=dataset.classes,
+            truth=dataset[row].annotations, score_threshold=report.score_threshold,
+            title=f"{source.image_id}: F1 {report.image_f1[row]:.2f}",
+        )  # fmt: skip
+        viz.save_png(figure, folder / f"{name}.png")
 
 
 def _predicted(
