@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ytrue.auditing import Audit, audit
@@ -58,6 +61,17 @@ class LostObjectsError(DataError):
         )
 
 
+class DivergedError(ArithmeticError):
+    """The loss is no number any more."""
+
+    def __init__(self, epoch: int, step: int, losses: Mapping[str, float]) -> None:
+        said = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+        super().__init__(
+            f"the loss is no number in epoch {epoch + 1}, step {step + 1} ({said}); start again in "
+            "another folder with a lower learning rate or a longer warm-up"
+        )
+
+
 @dataclass(frozen=True)
 class Moment:
     """Where a run is, told after every step.
@@ -86,12 +100,14 @@ class Watch:
     Attributes:
         moment: called after every step.
         epoch: called with the epoch's entry of the history.
+        report: counts what augmentation dropped, and lists the images that were skipped.
         pictures: makes the pictures that TensorBoard shows, from the detector, after every epoch
             that is evaluated: name -> (H, W, 3) uint8.
     """
 
     moment: Callable[[Moment], None] | None = None
     epoch: Callable[[Mapping[str, Any]], None] | None = None
+    report: Report = field(default_factory=Report)
     pictures: Callable[[Detector], Mapping[str, NDArray[Any]]] | None = None
 
 
@@ -139,6 +155,7 @@ def train(
 
     Raises:
         LostObjectsError: more objects than `max_lost` would own no anchor.
+        DivergedError: the loss is no number any more.
         DataError: the folder holds another run, or a dataset cannot be used.
         ValueError: arguments that do not go together.
     """
@@ -172,6 +189,10 @@ def _check(
             where=validation.source,
             do="both need the same classes in the same order",
         )
+    if validation is not None and validation.objects.crowd.all():
+        raise DataError(
+            "there is no object to find in what AP is to be computed on", where=validation.source
+        )
 
 
 @dataclass
@@ -192,7 +213,6 @@ class _Run:
     best: float = -1.0
     sums: dict[str, float] = field(default_factory=dict)  # of this epoch's losses
     history: list[dict[str, Any]] = field(default_factory=list)
-    report: Report = field(default_factory=Report)
 
     @classmethod
     def made(
@@ -222,7 +242,11 @@ class _Run:
 
     def resume_or_begin(self) -> None:
         """Take up what the folder holds; write its description where it holds nothing."""
-        settings = {"recipe": self.recipe.config(), "images": len(self.dataset)}
+        settings = {
+            "recipe": self.recipe.config(),
+            "data": _digest(self.dataset),
+            "validation": None if self.validation is None else _digest(self.validation),
+        }
         file = self.folder / RUN_FILE
         if file.is_file():
             _check_same(file, self.detector.description() | settings)
@@ -271,6 +295,8 @@ class _Run:
         clock = _Clock(save_every)
         for batch in self.batches():
             losses = {name: float(value) for name, value in step(batch).items()}
+            if not math.isfinite(losses["loss"]):
+                raise DivergedError(self.epoch, self.step, losses)
             self.step += 1
             for name, value in losses.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
@@ -287,7 +313,7 @@ class _Run:
             self.dataset, self.detector.encoder, batch_size=self.recipe.batch_size,
             augment=self.recipe.augment, shuffle=True, seed=self.recipe.seed,
             epochs=self.recipe.epochs, resize=self.detector.resize, on_error="skip",
-            start=(self.epoch, self.step), report=self.report,
+            start=(self.epoch, self.step), report=self.watch.report,
         )  # fmt: skip
         return self.strategy.experimental_distribute_dataset(batches)
 
@@ -340,11 +366,10 @@ class _Run:
             found = {one.image_id: one.detections for one in predicted}
             self.validation = without(self.validation, skipped)
             measured = evaluate(self.validation, found)
-            if measured.ap is None or measured.ap50 is None:
-                raise DataError("no object to find in it", where=self.validation.source)
-            scores = {"AP": measured.ap, "AP50": measured.ap50}
-            if measured.ap > self.best:
-                self.best = measured.ap
+            # Defined: `_check` saw objects; None where all their images turned out unreadable.
+            scores = {"AP": measured.ap or 0.0, "AP50": measured.ap50 or 0.0}
+            if scores["AP"] > self.best:
+                self.best = scores["AP"]
                 self.detector.save_weights(self.folder, "best")
         step = (self.epoch + 1) * self.steps
         if scores:
@@ -438,7 +463,7 @@ def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(wanted))
     differs = [
         f"{name} {there.get(name)!r} there, {wanted[name]!r} asked for"
-        for name in ("digest", "classes", "class_ids", "resize", "images")
+        for name in ("digest", "classes", "class_ids", "resize", "data", "validation")
         if there.get(name) != wanted[name]
     ]
     for part in ("model", "recipe"):
@@ -452,6 +477,15 @@ def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
             f"the folder holds another run: {'; '.join(differs)}", where=file,
             do="train into another folder, or with the settings of that run",
         )  # fmt: skip
+
+
+def _digest(dataset: Dataset) -> str:
+    """Return a short digest of images, labels and boxes."""
+    objects = dataset.objects
+    said = hashlib.sha256(repr(list(dataset.images.ids)).encode())
+    for column in (objects.image, objects.label, objects.crowd, objects.xywh):
+        said.update(np.ascontiguousarray(column).tobytes())
+    return said.hexdigest()[:16]
 
 
 def _tagged(group: str, values: Mapping[str, float]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from ytrue.errors import DataError
 from ytrue.model import Detector, Recipe, train
 from ytrue.model.evaluate import evaluate
 from ytrue.model.predict import images_of, predict
-from ytrue.model.training import LostObjectsError, Watch
+from ytrue.model.training import DivergedError, LostObjectsError, Watch
 
 RUN = """
 import os, signal, sys
@@ -172,12 +172,12 @@ def test_a_finished_run_is_not_trained_again(finished, shapes):
 
 def test_a_folder_of_another_run_is_refused(finished, shapes):
     detector, folder, *_ = finished
-    learnt, _ = load(shapes).hold_out(4)
+    learnt, held = load(shapes).hold_out(4)
     message = r"run.json: the folder holds another run: epochs 1 there, 5 asked for; train into"
     with pytest.raises(DataError, match=message):
         train(
             learnt, detector.encoder, folder,
-            Recipe(epochs=5, batch_size=3, deterministic=False), variant="nano", max_lost=1.0,
+            Recipe(epochs=5, batch_size=3, deterministic=False), variant="nano", validation=held, max_lost=1.0,
         )  # fmt: skip
 
 
@@ -222,5 +222,22 @@ def test_datasets_that_do_not_fit_are_refused(shapes, tmp_path):
     encoder = preset("ytrue", (64, 96), dataset.num_classes)
     with pytest.raises(DataError, match="its classes are a, b, c, d, those of the training data"):
         train(dataset, encoder, tmp_path, variant="nano", validation=other)
+    nothing = dataset.subset([])
+    with pytest.raises(DataError, match="there is no object to find in what AP is to be"):
+        train(dataset, encoder, tmp_path, variant="nano", validation=nothing)
     with pytest.raises(ValueError, match="batch_size=99 is more than the 12 images"):
         train(dataset, encoder, tmp_path, Recipe(batch_size=99), variant="nano", max_lost=1.0)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(shapes, tmp_path):
+    encoder = preset("ytrue", (64, 96), 4)
+    recipe = Recipe(
+        epochs=9,
+        batch_size=4,
+        learning_rate=1e20,
+        clip_norm=0,
+        warmup_epochs=0,
+        deterministic=False,
+    )
+    with pytest.raises(DivergedError, match=r"no number in epoch \d, step \d \(.*class nan"):
+        train(load(shapes), encoder, tmp_path, recipe, variant="nano", max_lost=1.0)

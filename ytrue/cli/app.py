@@ -27,7 +27,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app()
-    except (DataError, ValueError) as error:
+    except (DataError, ValueError, ArithmeticError) as error:
         typer.echo(f"ytrue: {error}", err=True)
         sys.exit(2)
     except BrokenPipeError:

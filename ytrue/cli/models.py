@@ -166,6 +166,8 @@ def train(
         viz.print_audit(error.report, rich_console())
         typer.echo(f"ytrue: {error}", err=True)
         raise typer.Exit(1) from None
+    for why in watch.report.skipped.values():
+        typer.echo(f"skipped: {why}", err=True)
     _show_run(out, as_json=as_json)
 
 
