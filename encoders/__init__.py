@@ -1,8 +1,10 @@
 """Annotations to targets. NumPy and numba only."""
 
 from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.coders import BoxCoder
 from ytrue.encoders.grid import AnchorGrid
+from ytrue.encoders.keypoints import KeypointGridEncoder
 from ytrue.encoders.presets import PRESETS, preset
 from ytrue.encoders.registry import ENCODERS, from_config
 
@@ -10,7 +12,9 @@ __all__ = [
     "AnchorEncoder",
     "AnchorGrid",
     "BoxCoder",
+    "CellGrid",
     "ENCODERS",
+    "KeypointGridEncoder",
     "PRESETS",
     "from_config",
     "preset",

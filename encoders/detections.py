@@ -1,4 +1,4 @@
-"""From class logits and boxes of every anchor to scored detections."""
+"""From what a network says of every anchor or slot to scored detections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.encoders.kernels.suppression import best_classes, suppress
+from ytrue.encoders.kernels.suppression import best_classes, suppress, suppress_points
 
 CANDIDATES: Final = 5000
 """How many candidates enter the suppression at most (google/automl's max_nms_inputs)."""
@@ -92,6 +92,48 @@ def detect(
     return Annotations(boxes=found[kept], labels=labels[kept], scores=scores[kept])
 
 
+def detect_points(
+    logits: NDArray[Any],
+    group: NDArray[Any],
+    yx: NDArray[np.float32],
+    sides: NDArray[np.float64],
+    *,
+    score_threshold: float = 0.05,
+    duplicate_radius: float = 0.5,
+    max_detections: int = 100,
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return which slots are detections, by falling score, and their scores.
+
+    A slot falls where a higher-scored one of its group lies within `duplicate_radius` of its
+    cell's sides: the same point, told by a neighbouring cell or another grid.
+
+    Args:
+        logits: (S,) of each slot's class.
+        group: (S,) whole numbers; points of different groups leave each other alone.
+        yx: (S, 2) float32 points, pixels.
+        sides: (S, 2) height and width of each slot's cell, pixels.
+        score_threshold: lowest score (sigmoid of the logit) that is returned.
+        duplicate_radius: in sides of the cell, along each axis; below 0 for no suppression.
+        max_detections: most detections returned.
+    """
+    scores = sigmoid(logits)
+    order = np.flatnonzero(scores >= score_threshold)
+    order = order[np.argsort(-scores[order], kind="stable")[:CANDIDATES]]
+    kept = np.empty(min(max_detections, order.size), np.int64)
+    reach = (sides[order] * duplicate_radius).astype(np.float32)
+    count = suppress_points(yx[order], reach, group[order], kept)
+    rows = order[kept[:count]]
+    return rows, scores[rows]
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(-logits)) without overflow, computed in float64."""
+    values: NDArray[np.float32] = (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(
+        np.float32
+    )
+    return values
+
+
 def _candidates(
     values: NDArray[Any], threshold: float, *, logits: bool, classes: Classes
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -107,8 +149,7 @@ def _candidates(
         best = np.empty(count, values.dtype)
         count = best_classes(values, least, rows, labels, best) if values.shape[1] else 0
         rows, labels, best = rows[:count], labels[:count], best[:count]
-    exact = best.astype(np.float64)
-    scores = np.asarray(0.5 * (1 + np.tanh(0.5 * exact)) if logits else exact, np.float32)
+    scores = sigmoid(best) if logits else best.astype(np.float32)
     reach = scores >= np.float32(threshold)
     return rows[reach], labels[reach], scores[reach]
 

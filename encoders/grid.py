@@ -84,7 +84,7 @@ class AnchorGrid:
         precision: Precision = "float32",
     ) -> None:
         values: dict[str, Any] = {
-            "image_size": _image_size(image_size),
+            "image_size": frame_size(image_size),
             "min_level": int(min_level),
             "max_level": int(max_level),
             "num_scales": int(num_scales),
@@ -250,7 +250,12 @@ class AnchorGrid:
         return level
 
 
-def _image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+def frame_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) in whole pixels; one number means a square.
+
+    Raises:
+        ValueError: anything else.
+    """
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
         raise ValueError(

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from ytrue.contract import Encoder
 from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.encoders.keypoints import KeypointGridEncoder
 
-ENCODERS: Final = {
+ENCODERS: Final[Mapping[str, type[AnchorEncoder] | type[KeypointGridEncoder]]] = {
     "anchor": AnchorEncoder,
+    "keypoint-grid": KeypointGridEncoder,
 }
 
 
@@ -20,7 +22,7 @@ def from_config(config: Mapping[str, Any]) -> Encoder:
         ValueError: no encoder of that name.
     """
     name = config.get("encoder")
-    if name not in ENCODERS:
+    if not isinstance(name, str) or name not in ENCODERS:
         raise ValueError(
             f"config names the encoder {name!r}: expected one of {', '.join(ENCODERS)}"
         )

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ytrue import Annotations
-from ytrue.encoders import AnchorEncoder, AnchorGrid, BoxCoder
+from ytrue.encoders import AnchorEncoder, AnchorGrid, BoxCoder, KeypointGridEncoder
 
 
 @st.composite
@@ -151,3 +151,79 @@ def annotations(draw, grid, max_objects=12, crowds=True, degenerate=True):
         )
     labels = np.array([draw(st.integers(0, 4)) for _ in range(n)], np.int32)
     return Annotations(array, labels, crowd, masks=masks, content=content)
+
+
+@st.composite
+def keypoint_encoders(draw, **fixed):
+    """Encoders over one or several grids, also such as do not divide the frame."""
+    image_size = (draw(st.integers(1, 90)), draw(st.integers(1, 90)))
+    pair = st.tuples(st.integers(1, 9), st.integers(1, 9))
+    grid = draw(st.sampled_from(["one", "several", "global", "stride"]))
+    places = {
+        "one": lambda: {"grid": draw(pair)},
+        "several": lambda: {"grid": draw(st.lists(pair, min_size=1, max_size=3, unique=True))},
+        "global": lambda: {"grid": "global"},
+        "stride": lambda: {"stride": draw(st.sampled_from([8, 16, 7]))},
+    }
+    options = {
+        "slots": draw(st.sampled_from(["any", "fixed"])),
+        "classes": draw(st.sampled_from(["landmark", "object"])),
+        "hidden": draw(st.sampled_from(["teach", "teach", "skip"])),
+    } | fixed
+    each = options["slots"] == "fixed" and options["classes"] == "landmark"
+    options = {
+        "num_classes": 5,
+        "points_per_cell": 5 if each else draw(st.integers(3, 6)),
+    } | options
+    if options["slots"] == "any" and "points_per_cell" not in fixed:
+        options["points_per_cell"] = draw(st.integers(1, 4))
+    return KeypointGridEncoder(image_size, **places[grid](), **options)
+
+
+def _coordinate(draw, side, counts):
+    """Anywhere, on borders of cells, on the image's borders, outside, nowhere."""
+    kind = draw(st.sampled_from(["any", "any", "border", "zero", "far", "whole", "odd", "shared"]))
+    count = draw(st.sampled_from(counts))
+    return {
+        "any": lambda: draw(st.floats(0, 1, width=32)) * side,
+        "border": lambda: draw(st.integers(0, count)) * side / count,
+        "zero": lambda: draw(st.sampled_from([0.0, -0.0])),
+        "far": lambda: float(side),
+        "whole": lambda: float(draw(st.integers(0, side))),
+        "odd": lambda: draw(
+            st.sampled_from([np.nan, np.inf, -np.inf, -1e-6, -1.0, side + 1e-3, side * 2.0, 1e30])
+        ),
+        "shared": lambda: draw(st.sampled_from([0.25, 0.5, 0.75])) * side,
+    }[kind]()
+
+
+@st.composite
+def posed(draw, encoder, max_objects=6):
+    """Objects with keypoints that collide, coincide, lie on borders, outside or nowhere."""
+    count = draw(st.integers(1, 3))
+    n = draw(st.integers(0, max_objects))
+    height, width = encoder.image_size
+    rows, columns = zip(*encoder.grid, strict=True)
+    points = np.zeros((n, count, 3), np.float32)
+    for k, landmark in np.ndindex(n, count):
+        if k and draw(st.integers(0, 5)) == 0:
+            points[k, landmark] = points[draw(st.integers(0, k - 1)), landmark]
+        else:
+            points[k, landmark, 0] = _coordinate(draw, height, rows)
+            points[k, landmark, 1] = _coordinate(draw, width, columns)
+            points[k, landmark, 2] = draw(st.sampled_from([0, 1, 2, 2, 2]))
+    content = None
+    if draw(st.integers(0, 3)) == 0:
+        content = (
+            0.0,
+            0.0,
+            float(draw(st.integers(1, height))),
+            float(draw(st.integers(1, width))),
+        )
+    crowd = np.array([draw(st.integers(0, 7)) == 0 for _ in range(n)], bool)
+    labels = np.array([draw(st.integers(0, encoder.num_classes - 1)) for _ in range(n)], np.int32)
+    boxes = np.zeros((n, 4), np.float32)
+    return Annotations(
+        boxes, labels, crowd, keypoints=None if draw(st.integers(0, 9)) == 0 else points,
+        content=content,
+    )  # fmt: skip

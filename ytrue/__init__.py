@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ytrue.annotations import Annotations, Example
     from ytrue.auditing import Audit, audit
-    from ytrue.contract import IGNORE, NEGATIVE, POSITIVE, Assignment, Encoder
+    from ytrue.contract import IGNORE, NEGATIVE, POSITIVE, Assignment, Encoder, PointAssignment
     from ytrue.errors import DataError, Problem
     from ytrue.rle import RLE
 
@@ -21,6 +21,7 @@ _HOME = {
     "IGNORE": "contract",
     "Assignment": "contract",
     "Encoder": "contract",
+    "PointAssignment": "contract",
     "DataError": "errors",
     "Problem": "errors",
     "Audit": "auditing",
@@ -39,6 +40,7 @@ __all__ = [
     "DataError",
     "Encoder",
     "Example",
+    "PointAssignment",
     "Problem",
     "audit",
 ]

@@ -36,6 +36,19 @@ lies in padding, which overrides it).
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 LOST: Final[tuple[Outcome, ...]] = OUTCOMES[3:]
 
+PointOutcome = Literal[
+    "matched", "unlabelled", "hidden", "crowd", "not-finite", "outside", "padding", "taken"
+]
+"""What a point got, or why it got nothing.
+
+matched: a slot of its cell, on one grid at least. unlabelled: its visibility is 0. hidden: left out
+as the encoder was asked to. crowd: a point of a crowd region. Lost: not-finite, outside (of the
+frame), padding (inside the frame, outside the image), taken (every slot it could have had went to a
+point that is served before it).
+"""
+POINT_OUTCOMES: Final[tuple[PointOutcome, ...]] = get_args(PointOutcome)
+POINT_LOST: Final[tuple[PointOutcome, ...]] = POINT_OUTCOMES[4:]
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -68,8 +81,8 @@ class Encoder(Protocol):
         """Return the objects that one example's target, or prediction, stands for."""
         ...
 
-    def explain(self, annotations: Annotations) -> Assignment:
-        """Return what `encode` decided for every object and position, from the same kernel."""
+    def explain(self, annotations: Annotations) -> Assignment | PointAssignment:
+        """Return what `encode` decided for every object (or point), from the same kernel."""
         ...
 
     def masks(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
@@ -87,6 +100,22 @@ class Encoder(Protocol):
     @property
     def digest(self) -> str:
         """SHA-256 of the config, in hex: identifies the encoder in files."""
+        ...
+
+
+class ObjectEncoder(Encoder, Protocol):
+    """An encoder that gives positions to objects."""
+
+    def explain(self, annotations: Annotations) -> Assignment:
+        """Return what `encode` decided for every object and position."""
+        ...
+
+
+class PointEncoder(Encoder, Protocol):
+    """An encoder that gives slots of cells to points."""
+
+    def explain(self, annotations: Annotations) -> PointAssignment:
+        """Return what `encode` decided for every point and slot."""
         ...
 
 
@@ -167,6 +196,91 @@ class Assignment:
 
         return notebook.png(self)
 
+
+@dataclass(frozen=True, eq=False)
+class PointAssignment:
+    """What every point got and why, and the state of every slot: one encode, explained.
+
+    M points: the landmarks of the first object, of the second, and so on. L grids, S slots in all:
+    grid, row, column, slot of the cell.
+
+    Attributes:
+        annotations: the objects, in the pixels of the network input.
+        image_size: (height, width) of the network input.
+        grid: L (rows, columns).
+        slots_per_cell: how many points a cell can hold.
+        outcome: M `PointOutcome`s.
+        object, landmark: (M,) int32, whose point it is, and which.
+        label: (M,) int32, its class.
+        cell: (L, M) int32, its cell, counted through all grids; -1 where it has none to be in.
+        slot: (L, M) int32, the slot it owns on each grid; -1 where it owns none.
+        state: (S,) int8.
+        owner: (S,) int32, index of the object whose point the slot holds, -1 without.
+    """
+
+    annotations: Annotations
+    image_size: tuple[int, int]
+    grid: tuple[tuple[int, int], ...]
+    slots_per_cell: int
+    outcome: tuple[PointOutcome, ...]
+    object: NDArray[np.int32]
+    landmark: NDArray[np.int32]
+    label: NDArray[np.int32]
+    cell: NDArray[np.int32]
+    slot: NDArray[np.int32]
+    state: NDArray[np.int8]
+    owner: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    @property
+    def positives(self) -> NDArray[np.int32]:
+        """(M,) on how many grids the point owns a slot."""
+        owns: NDArray[np.int32] = (self.slot >= 0).sum(axis=0, dtype=np.int32)
+        return owns
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Indices of the points that were to be taught and own no slot."""
+        return tuple(i for i, outcome in enumerate(self.outcome) if outcome in POINT_LOST)
+
+    def why(self, index: int) -> str:
+        """Say in one sentence what point `index` got, and why."""
+        outcome = self.outcome[index]
+        if outcome == "matched":
+            places = [self._place(level, index) for level in range(len(self.grid))]
+            return "owns " + ", ".join(place for place in places if place)
+        return _POINT_WORDS[outcome]
+
+    def _place(self, level: int, index: int) -> str:
+        slot = int(self.slot[level, index])
+        if slot < 0:
+            return ""
+        rows, columns = self.grid[level]
+        cell = slot // self.slots_per_cell - sum(r * c for r, c in self.grid[:level])
+        row, column = divmod(cell, columns)
+        return (
+            f"slot {slot % self.slots_per_cell} of the cell in row {row}, column {column} of "
+            f"{rows}x{columns}"
+        )
+
+    def __repr__(self) -> str:
+        counts = {o: self.outcome.count(o) for o in POINT_OUTCOMES if o in self.outcome}
+        words = ", ".join(f"{n} {outcome}" for outcome, n in counts.items()) or "no points"
+        n_positive = int((self.state == POSITIVE).sum())
+        return f"PointAssignment({words}; {n_positive} of {self.state.size} slots hold one)"
+
+
+_POINT_WORDS: Final[dict[str, str]] = {
+    "unlabelled": "unlabelled: teaches nothing",
+    "hidden": "hidden: left out, as hidden='skip' asks",
+    "crowd": "point of a crowd region: teaches nothing",
+    "not-finite": "lost: a coordinate is not finite",
+    "outside": "lost: outside the frame",
+    "padding": "lost: in the padding, outside the image",
+    "taken": "lost: every slot it could have had went to a point served before it",
+}
 
 _WORDS: Final[dict[str, str]] = {
     "crowd": "crowd region: never matched, the positions it covers are ignored",

@@ -1,4 +1,4 @@
-"""Which anchors and classes could be detections, and greedy suppression of those that overlap."""
+"""Which anchors and classes could be detections, and greedy suppression of boxes and of points."""
 
 import numpy as np
 
@@ -74,6 +74,31 @@ def suppress(  # type: ignore[no-untyped-def]
             n += 1
         else:
             waiting = _push(heap, waiting, row, scores)
+    return n
+
+
+@kernel
+def suppress_points(yx, reach, group, kept):  # type: ignore[no-untyped-def]
+    """Write the rows that survive to kept (at most its length); return how many.
+
+    yx (N, 2) float32 sorted by falling score, reach (N, 2) float32, group (N,). A point falls when
+    a kept one of its group lies within its reach along both axes.
+    """
+    n = 0
+    for k in range(yx.shape[0]):
+        if n == kept.shape[0]:
+            break
+        survives = True
+        for i in range(n):
+            rival = kept[i]
+            near_y = abs(yx[k, 0] - yx[rival, 0]) <= reach[k, 0]
+            near_x = abs(yx[k, 1] - yx[rival, 1]) <= reach[k, 1]
+            if group[rival] == group[k] and near_y and near_x:
+                survives = False
+                break
+        if survives:
+            kept[n] = k
+            n += 1
     return n
 
 

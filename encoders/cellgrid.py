@@ -1,0 +1,128 @@
+"""`CellGrid`: regular grids of cells over the network input. Counts and order derive from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ytrue.encoders.grid import frame_size
+from ytrue.encoders.kernels.cells import COLUMNS, FIRST, Cells
+
+GridLike = Literal["global"] | Sequence[int] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """One or several grids of (rows, columns) cells, each of which divides the whole frame evenly.
+
+    A cell is `height / rows` by `width / columns` pixels. Cells are flattened grid (in the order
+    given), row, column.
+
+    Args:
+        image_size: (height, width) of the network input in pixels; one number for a square.
+        grid: (rows, columns), several of them, or "global": one cell, the whole image.
+        stride: instead, the pixels of a cell's side, one number for each grid: the grid has
+            `ceil(side / stride)` cells along each axis. Where the stride does not divide the side,
+            cells are a little smaller than it, as google/automl's anchors have it.
+
+    Raises:
+        ValueError: both or neither of `grid` and `stride`, or numbers below 1, or one grid twice.
+
+    Example:
+        >>> CellGrid((256, 192), stride=(8, 16)).grid
+        ((32, 24), (16, 12))
+    """
+
+    image_size: tuple[int, int]
+    grid: tuple[tuple[int, int], ...]
+
+    def __init__(
+        self,
+        image_size: int | Sequence[int],
+        grid: GridLike | None = None,
+        *,
+        stride: int | Sequence[int] | None = None,
+    ) -> None:
+        size = frame_size(image_size)
+        if (grid is None) == (stride is None):
+            raise ValueError(f"grid={grid!r}, stride={stride!r}: expected one of the two")
+        counts = _grids(grid) if grid is not None else _from_strides(size, stride)
+        if len(set(counts)) != len(counts):
+            raise ValueError(f"the same grid twice in {counts}: expected each once")
+        object.__setattr__(self, "image_size", size)
+        object.__setattr__(self, "grid", counts)
+
+    def __len__(self) -> int:
+        """Return the number of cells, of all grids together."""
+        return self.offsets[-1]
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Index of each grid's first cell, and the number of cells at the end."""
+        counts = [rows * columns for rows, columns in self.grid]
+        return tuple(int(offset) for offset in np.concatenate(([0], np.cumsum(counts))))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return what each grid is called: "32x24"."""
+        return tuple(f"{rows}x{columns}" for rows, columns in self.grid)
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The same facts for the kernels."""
+        height, width = self.image_size
+        levels = np.column_stack((np.array(self.grid, np.int64), self.offsets[:-1]))
+        return Cells(levels=levels, height=np.float32(height), width=np.float32(width))
+
+    @cached_property
+    def sides(self) -> NDArray[np.float64]:
+        """(L, 2) height and width of each grid's cells, pixels."""
+        return np.divide(self.image_size, self.grid, dtype=np.float64)
+
+    def level(self, cell: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the grid that each cell belongs to."""
+        return np.searchsorted(self.offsets[1:], cell, side="right").astype(np.int64)
+
+    def points(
+        self, cell: NDArray[np.integer], offset: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """Return the (..., 2) float32 points (y, x), pixels, at offsets (y, x) in [0, 1] of cells.
+
+        Computed in float64 and rounded once: `(cell + offset) * side / count`.
+        """
+        level = self.level(cell)
+        table = self.cells.levels[level]
+        row, column = np.divmod(cell - table[..., FIRST], table[..., COLUMNS])
+        corner = np.stack((row, column), axis=-1)
+        return ((corner + offset.astype(np.float64)) * self.sides[level]).astype(np.float32)
+
+
+def _grids(grid: GridLike) -> tuple[tuple[int, int], ...]:
+    if grid == "global":
+        return ((1, 1),)
+    items: list[Any] = list(grid)
+    pairs = [items] if items and isinstance(items[0], int | np.integer) else items
+    if not pairs or not all(_is_pair(pair) for pair in pairs):
+        raise ValueError(
+            f'grid={grid!r}: expected (rows, columns) of at least 1, several of them, or "global"'
+        )
+    return tuple((int(rows), int(columns)) for rows, columns in pairs)
+
+
+def _is_pair(pair: Any) -> bool:
+    numbers = list(pair)
+    return len(numbers) == 2 and all(isinstance(n, int | np.integer) and n >= 1 for n in numbers)
+
+
+def _from_strides(
+    size: tuple[int, int], stride: int | Sequence[int] | None
+) -> tuple[tuple[int, int], ...]:
+    strides = stride if isinstance(stride, Sequence) else (stride,)
+    if not strides or not all(isinstance(s, int | np.integer) and s >= 1 for s in strides):
+        raise ValueError(f"stride={stride!r}: expected whole pixels of at least 1")
+    return tuple((-(-size[0] // int(s)), -(-size[1] // int(s))) for s in strides if s is not None)
