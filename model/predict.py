@@ -381,6 +381,12 @@ def _readable(
             skipped[source.image_id] = str(error)
 
 
+def frames(finder: Finder, sources: Iterable[Source]) -> Iterator[Pixels]:
+    """Yield each image (H, W, 3) uint8 as the network is given it."""
+    for source in sources:
+        yield _placed_job(finder, source)()[0]
+
+
 def without(dataset: Dataset, skipped: Mapping[Id, str]) -> Dataset:
     """Return the dataset without the images that could not be read, saying in the log which."""
     if not skipped:
