@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.encoders.kernels.suppression import best_classes, suppress, suppress_points
+from ytrue.encoders.kernels.candidates import best_classes
+from ytrue.encoders.kernels.suppression import suppress, suppress_points
 
 CANDIDATES: Final = 5000
 """How many candidates enter the suppression at most (google/automl's max_nms_inputs)."""
@@ -147,7 +148,7 @@ def _candidates(
         count = values.shape[0]
         rows, labels = np.empty(count, np.int64), np.empty(count, np.int64)
         best = np.empty(count, values.dtype)
-        count = best_classes(values, least, rows, labels, best) if values.shape[1] else 0
+        count = best_classes(values, values.dtype.type(least), rows, labels, best)
         rows, labels, best = rows[:count], labels[:count], best[:count]
     scores = sigmoid(best) if logits else best.astype(np.float32)
     reach = scores >= np.float32(threshold)

@@ -1,28 +1,9 @@
-"""Which anchors and classes could be detections, and greedy suppression of boxes and of points."""
+"""Greedy non-maximum suppression of boxes, hard and soft, and of points."""
 
 import numpy as np
 
 from ytrue.encoders.kernels.overlap import iou
 from ytrue.jit import kernel
-
-
-@kernel
-def best_classes(values, least, rows, labels, best):  # type: ignore[no-untyped-def]
-    """Write the anchors whose best class reaches `least`; return how many, by rising row.
-
-    values (A, C) logits or scores; rows, labels (A,) int64 and best (A,) of values' dtype are
-    written as far as the count. Of equal classes the lower one is best.
-    """
-    n = 0
-    for a in range(values.shape[0]):
-        label = 0
-        for c in range(1, values.shape[1]):
-            if values[a, c] > values[a, label]:
-                label = c
-        if values[a, label] >= least:
-            rows[n], labels[n], best[n] = a, label, values[a, label]
-            n += 1
-    return n
 
 
 @kernel
