@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Final, NamedTuple
 
 import keras
@@ -98,10 +100,11 @@ class Fuse(keras.layers.Layer):
 
     def call(self, features: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the fused feature, of the inputs' shape."""
-        if self.method == "sum":
-            return tf.add_n(list(features))
-        shares = [tf.cast(share, features[0].dtype) for share in self.shares()]
-        return tf.add_n([x * share for x, share in zip(features, shares, strict=True)])
+        if self.method != "sum":
+            shares = [tf.cast(share, features[0].dtype) for share in self.shares()]
+            features = [x * share for x, share in zip(features, shares, strict=True)]
+        # XNNPACK knows no sum of many: each one would cut the exported graph in two.
+        return reduce(operator.add, features) if self.folded else tf.add_n(list(features))
 
     def shares(self) -> list[tf.Tensor]:
         """Return what each input is multiplied with, () or (channels,) float32."""

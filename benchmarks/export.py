@@ -1,0 +1,134 @@
+"""An exported EfficientDet against the TensorFlow graph: time of one image, detections included.
+
+    python benchmarks/export.py                        # D0 at 512, every precision
+    python benchmarks/export.py --variant lite0 --size 320
+    python benchmarks/export.py --ap                   # AP of every precision, after a short training
+
+All candidates take the same uint8 image to the same `detect`, in turn, in one process. Weights are
+random for the timing: they do not change it, as far as `detect` is given few candidates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from timing import machine, table
+
+CLASSES = 90
+PRECISIONS = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What `export` asks for."""
+
+    model: object
+    encoder: object
+    classes: tuple
+    class_ids: tuple
+    resize: str = "letterbox"
+
+
+def tensorflow(threads):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return tf
+
+
+def new_detector(variant, size, classes):
+    from ytrue.encoders import preset
+    from ytrue.model import EfficientDet
+
+    model = EfficientDet(variant, classes)
+    names = tuple(f"class {i}" for i in range(classes))
+    return Detector(model, preset("ytrue", size, classes), names, tuple(range(1, classes + 1)))
+
+
+def noise(size, count):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, size // 16, size // 16, 3), np.uint8)
+    return coarse.repeat(16, axis=1).repeat(16, axis=2)
+
+
+def graph(tf, model, detector):
+    """Return the call of a model as a graph, with the decoder of the exports."""
+    from ytrue.encoders.coders import LARGEST_LOG
+    from ytrue.model.exporting.graph import Prediction
+
+    encoder = detector.encoder
+    coder = encoder.coder.config() | {"largest_log": LARGEST_LOG}
+    predict = Prediction(model, encoder.grid.boxes, coder, encoder.image_size).function(1)
+    return lambda images: {
+        name: array.numpy() for name, array in predict(tf.constant(images)).items()
+    }
+
+
+def speed(options):
+    tf = tensorflow(options.threads)
+    from ytrue.encoders.detections import detect
+    from ytrue.model.export import export, load_export
+
+    detector = new_detector(options.variant, options.size, CLASSES)
+    images = noise(options.size, 4)
+    calls = {
+        "graph": graph(tf, detector.model, detector),
+        "graph, folded": graph(tf, detector.model.fold(), detector),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        export(detector, folder, representative=images)
+        exporting = time.perf_counter() - start
+        sizes = {p: (Path(folder) / f"model_{p}.tflite").stat().st_size for p in PRECISIONS}
+        calls["SavedModel"] = load_export(folder, "saved_model")
+        for precision in PRECISIONS:
+            calls[f"TFLite {precision}"] = load_export(
+                folder, precision=precision, threads=options.threads
+            )
+        times = {name: ([], []) for name in calls}
+        for _ in range(options.repeats + 3):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                outputs = call(images[:1])
+                middle = time.perf_counter()
+                detect(outputs["scores"][0], outputs["boxes"][0], kind="scores")
+                times[name][0].append(middle - start)
+                times[name][1].append(time.perf_counter() - start)
+    medians = {name: [np.median(part[3:]) for part in parts] for name, parts in times.items()}
+    print(machine("numpy", "tensorflow", "keras"))
+    print(
+        f"\n{options.variant} at {options.size}, {CLASSES} classes, 1 image, {options.threads} threads; "
+        f"milliseconds, medians of {options.repeats} calls in turn; export took {exporting:.0f} s\n"
+    )
+    rows = []
+    for name, (call, whole) in medians.items():
+        ratios = [f"{whole / medians[of][1]:.2f}" for of in ("graph", "graph, folded")]
+        size = sizes.get(name.removeprefix("TFLite "))
+        rows.append((
+            name, f"{call * 1e3:.1f}", f"{whole * 1e3:.1f}", *ratios,
+            f"{size / 1e6:.1f}" if size else "",
+        ))  # fmt: skip
+    head = ("what", "call", "call + detect", "/ graph", "/ folded graph", "file, MB")
+    print(table(head, rows))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variant", default="d0")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=30)
+    options = parser.parse_args()
+    speed(options)
+
+
+if __name__ == "__main__":
+    main()

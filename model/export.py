@@ -1,0 +1,308 @@
+"""`export`: a detector as files for other runtimes, and `load_export`, which runs them.
+
+An export is a folder: `saved_model/`, `model_float32.tflite`, `model_float16.tflite`,
+`model_int8.tflite`, `anchors.npy`, `export.json` and `decoder.py` (see docs/export.md).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ytrue.cores import available_cores
+from ytrue.encoders import AnchorEncoder
+from ytrue.encoders.coders import LARGEST_LOG
+from ytrue.errors import DataError
+from ytrue.model.efficientdet import EfficientDet
+from ytrue.model.exporting import decoder, runtimes
+from ytrue.model.exporting.graph import Prediction
+from ytrue.model.exporting.lite import CONVERTERS
+from ytrue.model.exporting.manifest import (
+    ANCHORS,
+    SAVED_MODEL,
+    check_files,
+    lite_name,
+    read_manifest,
+    write_manifest,
+)
+from ytrue.normalising import NORMALISATIONS
+from ytrue.resizing import RESIZE_MODES, ResizeMode
+
+Format = Literal["saved_model", "float32", "float16", "int8"]
+Precision = Literal["float32", "float16", "int8"]
+Runtime = Literal["tflite", "saved_model"]
+
+FORMATS: Final = (SAVED_MODEL, *CONVERTERS)
+RUNTIMES: Final = ("tflite", "saved_model")
+
+
+class Detector(Protocol):
+    """What is exported: a network and all that its outputs mean."""
+
+    @property
+    def model(self) -> EfficientDet:
+        """The network, folded or not."""
+
+    @property
+    def encoder(self) -> AnchorEncoder:
+        """Whose targets it was trained on."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names, by label."""
+
+    @property
+    def class_ids(self) -> Sequence[int]:
+        """The ids in the source's files, by label."""
+
+    @property
+    def resize(self) -> ResizeMode:
+        """How images are fitted into the network's input."""
+
+
+def export(
+    detector: Detector,
+    folder: str | Path,
+    formats: Sequence[Format] = ("saved_model", "float32", "float16", "int8"),
+    representative: Iterable[NDArray[np.uint8]] | None = None,
+) -> Path:
+    """Write the detector for other runtimes and return the folder.
+
+    Every file takes images (1, height, width, 3) uint8 RGB of the network's input size (the
+    SavedModel: any number of them) and returns {"boxes": (B, A, 4) `(y_min, x_min, y_max, x_max)`
+    pixels of the input, "scores": (B, A, C) in [0, 1]}, float32: normalisation, decoding and sigmoid
+    are inside, non-maximum suppression is not.
+
+    Args:
+        detector: see `Detector`.
+        folder: new or empty.
+        formats: any of "saved_model" and the TFLite precisions "float32", "float16", "int8".
+        representative: for int8, a hundred or so images (height, width, 3) uint8 RGB, fitted into
+            the input as the detector will see them: they set the range of every activation.
+
+    Raises:
+        ValueError: an argument or a detector's attribute out of range, named with its value.
+        DataError: the folder holds something.
+    """
+    formats = tuple(formats)
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats={formats}: expected some of {', '.join(FORMATS)}")
+    encoder = detector.encoder
+    _check(detector)
+    images = _images(representative, encoder.image_size) if "int8" in formats else []
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError("the folder is not empty", where=folder, do="name a new one or empty it")
+    coder = encoder.coder.config() | {"largest_log": LARGEST_LOG}
+    model = _for_prediction(detector.model)
+    prediction = Prediction(model, encoder.grid.boxes, coder, encoder.image_size)
+    one_image = prediction.function(1)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in formats:
+        if name == SAVED_MODEL:
+            _save(prediction, folder / SAVED_MODEL)
+            continue
+        more = (images,) if name == "int8" else ()
+        (folder / lite_name(name)).write_bytes(CONVERTERS[name](one_image, prediction, *more))
+    np.save(folder / ANCHORS, encoder.grid.boxes)
+    shutil.copyfile(decoder.__file__, folder / "decoder.py")
+    write_manifest(folder, _content(detector, coder, formats, len(images)))
+    return folder
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export that is loaded: call it with images.
+
+    Attributes:
+        folder: where it lies.
+        runtime: "tflite" or "saved_model".
+        precision: of the TFLite file; "float32" for the SavedModel.
+        content: of `export.json`.
+    """
+
+    folder: Path
+    runtime: Runtime
+    precision: Precision
+    content: dict[str, Any]
+    _run: runtimes.Run
+
+    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Return {"boxes": (B, A, 4), "scores": (B, A, C)} of images (B, height, width, 3) uint8.
+
+        TFLite takes one image at a time: of several, one after the other.
+
+        Raises:
+            ValueError: images of another shape or dtype.
+        """
+        images = np.asarray(images)
+        shape = (*self.image_size, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            raise ValueError(
+                f"images {images.shape} {images.dtype}: expected (B, {shape[0]}, {shape[1]}, 3) uint8"
+            )
+        return self._run(images)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input, pixels."""
+        height, width = self.content["image_size"]
+        return height, width
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, by label."""
+        return tuple(self.content["classes"])
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The ids in the source's files, by label."""
+        return tuple(self.content["class_ids"])
+
+    @property
+    def resize(self) -> ResizeMode:
+        """How images are fitted into the network's input."""
+        mode: ResizeMode = self.content["resize"]
+        return mode
+
+    @cached_property
+    def encoder(self) -> AnchorEncoder:
+        """Whose targets the network was trained on."""
+        return AnchorEncoder.from_config(self.content["encoder"])
+
+
+def load_export(
+    folder: str | Path,
+    runtime: Runtime = "tflite",
+    precision: Precision = "float32",
+    *,
+    digest: str | None = None,
+    threads: int | None = None,
+) -> Export:
+    """Return an exported detector, ready to be called.
+
+    TFLite files run on `ai_edge_litert` where that is installed, otherwise on TensorFlow's own
+    interpreter; in both by XNNPACK.
+
+    Args:
+        folder: what `export` wrote.
+        runtime: "tflite" or "saved_model".
+        precision: which TFLite file.
+        digest: of the encoder that the outputs are to be read with; None: whatever was exported.
+        threads: of TFLite; None: as many as there are cores.
+
+    Raises:
+        ValueError: an unknown runtime or precision.
+        DataError: no export, files missing or changed, or another encoder's.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime={runtime!r}: expected one of {', '.join(RUNTIMES)}")
+    if precision not in CONVERTERS:
+        raise ValueError(f"precision={precision!r}: expected one of {', '.join(CONVERTERS)}")
+    if runtime == "saved_model" and precision != "float32":
+        raise ValueError(f"precision={precision!r}: the SavedModel is float32")
+    folder = Path(folder)
+    content = read_manifest(folder)
+    if digest is not None and digest != content["digest"]:
+        raise DataError(
+            f"exported with the encoder of digest {content['digest']}, asked for {digest}",
+            where=folder,
+            do="read it with the encoder in its export.json, or export again",
+        )
+    name = f"{SAVED_MODEL}/" if runtime == "saved_model" else lite_name(precision)
+    check_files(folder, content, (ANCHORS, name))
+    run = (
+        runtimes.saved_model(folder / SAVED_MODEL)
+        if runtime == "saved_model"
+        else runtimes.lite(folder / name, available_cores() if threads is None else threads)
+    )
+    return Export(folder, runtime, precision, content, run)
+
+
+def _check(detector: Detector) -> None:
+    encoder, count = detector.encoder, detector.model.num_classes
+    sizes = {
+        "encoder.num_classes": encoder.num_classes,
+        "classes": len(detector.classes),
+        "class_ids": len(detector.class_ids),
+    }
+    for name, size in sizes.items():
+        if size != count:
+            raise ValueError(f"{name}: {size}, but the model has {count} classes")
+    if detector.resize not in RESIZE_MODES:
+        raise ValueError(f"resize={detector.resize!r}: expected one of {', '.join(RESIZE_MODES)}")
+
+
+def _images(
+    representative: Iterable[NDArray[np.uint8]] | None, size: tuple[int, int]
+) -> list[NDArray[np.uint8]]:
+    """Return the images as (1, height, width, 3)."""
+    images = [] if representative is None else [np.asarray(image) for image in representative]
+    if not images:
+        raise ValueError("int8 needs representative images; give some or leave it out of formats")
+    for i, image in enumerate(images):
+        if image.dtype != np.uint8 or image.shape != (*size, 3):
+            raise ValueError(
+                f"representative image {i}: {image.shape} {image.dtype}, "
+                f"expected ({size[0]}, {size[1]}, 3) uint8"
+            )
+    return [image[None] for image in images]
+
+
+def _for_prediction(model: EfficientDet) -> EfficientDet:
+    """Return the model folded and in float32."""
+    config = model.get_config()
+    if config["dtype"] != "float32":
+        plain = EfficientDet.from_config({**config, "dtype": "float32"})
+        plain.set_weights(model.get_weights())
+        model = plain
+    return model if config["folded"] else model.fold()
+
+
+def _save(prediction: Prediction, path: Path) -> None:
+    tf.saved_model.save(
+        prediction, str(path), signatures={"serving_default": prediction.function(None)}
+    )
+
+
+def _content(
+    detector: Detector, coder: dict[str, Any], formats: Sequence[str], representative: int
+) -> dict[str, Any]:
+    encoder = detector.encoder
+    name = "lite" if detector.model.backbone.lite else "imagenet"
+    mean, std = NORMALISATIONS[name]
+    return {
+        "ytrue": version("ytrue"),
+        "variant": detector.model.variant,
+        "image_size": list(encoder.image_size),
+        "input": "images: uint8 RGB (1, height, width, 3); the SavedModel takes any number",
+        "outputs": {
+            "boxes": "float32 (1, anchors, 4): y_min, x_min, y_max, x_max in pixels of the input",
+            "scores": "float32 (1, anchors, classes): in [0, 1], each class by itself",
+        },
+        "normalisation": {
+            "name": name,
+            "mean": list(mean),
+            "std": list(std),
+            "words": "(pixel - mean) / std for R, G, B; inside every exported file",
+        },
+        "resize": detector.resize,
+        "classes": list(detector.classes),
+        "class_ids": [int(one) for one in detector.class_ids],
+        "encoder": encoder.config(),
+        "digest": encoder.digest,
+        "coder": coder,
+        "formats": list(formats),
+        "representative_images": representative,
+    }
