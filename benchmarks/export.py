@@ -99,7 +99,7 @@ def speed(options):
                 start = time.perf_counter()
                 outputs = call(images[:1])
                 middle = time.perf_counter()
-                detect(outputs["scores"][0], outputs["boxes"][0], kind="scores")
+                detect(outputs["scores"][0], outputs["boxes"][0], logits=False)
                 times[name][0].append(middle - start)
                 times[name][1].append(time.perf_counter() - start)
     medians = {name: [np.median(part[3:]) for part in parts] for name, parts in times.items()}

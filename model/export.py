@@ -18,9 +18,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ytrue.annotations import Annotations
 from ytrue.cores import available_cores
 from ytrue.encoders import AnchorEncoder
 from ytrue.encoders.coders import LARGEST_LOG
+from ytrue.encoders.detections import detect
 from ytrue.errors import DataError
 from ytrue.model.efficientdet import EfficientDet
 from ytrue.model.exporting import decoder, runtimes
@@ -61,7 +63,7 @@ class Detector(Protocol):
         """Names, by label."""
 
     @property
-    def class_ids(self) -> Sequence[int]:
+    def class_ids(self) -> Sequence[int | str]:
         """The ids in the source's files, by label."""
 
     @property
@@ -154,6 +156,19 @@ class Export:
             )
         return self._run(images)
 
+    def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
+        """Return the detections of each image, with scores, in its pixels.
+
+        Args:
+            images: (B, height, width, 3) uint8 RGB.
+            options: of `ytrue.encoders.detections.detect`, such as `score_threshold`.
+        """
+        outputs = self(images)
+        return [
+            detect(scores, boxes, logits=False, **options)
+            for scores, boxes in zip(outputs["scores"], outputs["boxes"], strict=True)
+        ]
+
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the network's input, pixels."""
@@ -166,7 +181,7 @@ class Export:
         return tuple(self.content["classes"])
 
     @property
-    def class_ids(self) -> tuple[int, ...]:
+    def class_ids(self) -> tuple[int | str, ...]:
         """The ids in the source's files, by label."""
         return tuple(self.content["class_ids"])
 
@@ -299,7 +314,7 @@ def _content(
         },
         "resize": detector.resize,
         "classes": list(detector.classes),
-        "class_ids": [int(one) for one in detector.class_ids],
+        "class_ids": list(detector.class_ids),
         "encoder": encoder.config(),
         "digest": encoder.digest,
         "coder": coder,

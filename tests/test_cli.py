@@ -10,7 +10,18 @@ from datafiles import coco
 
 from ytrue.datasets import load, write_shapes
 
-COMMANDS = ["demo", "inspect", "audit", "show", "encode", "convert", "train", "predict", "evaluate"]
+COMMANDS = [
+    "demo",
+    "inspect",
+    "audit",
+    "show",
+    "encode",
+    "convert",
+    "train",
+    "predict",
+    "export",
+    "evaluate",
+]
 
 
 def run(*arguments, code=0, cwd=None):
@@ -182,6 +193,17 @@ def test_train_predict_evaluate(shapes, tmp_path):
     assert {record["image_id"] for record in json.loads(out.read_text())} == {one.name}
     run("predict", tmp_path / "run", one, "--ids", shapes, *found, "--suppression", "global")
     assert {record["image_id"] for record in json.loads(out.read_text())} == {4}
+    plain = json.loads(out.read_text())
+    said = run("export", tmp_path / "run", "-o", tmp_path / "x", "--to", "float32").stdout
+    assert "model_float32.tflite" in said
+    run("predict", tmp_path / "x", one, "--ids", shapes, *found, "--suppression", "global",
+        "--runtime", "tflite")  # fmt: skip
+    exported = json.loads(out.read_text())
+    assert len(exported) == pytest.approx(len(plain), rel=0.05)
+    for record, other in zip(exported[:20], plain[:20], strict=True):
+        assert record["score"] == pytest.approx(other["score"], abs=1e-3)
+    done = run("export", tmp_path / "run", "-o", tmp_path / "x", code=2)
+    assert "x: the folder is not empty; name a new one or empty it" in done.stderr
 
 
 def test_training_on_lost_objects_is_refused_with_the_audit(shapes, tmp_path):

@@ -155,7 +155,7 @@ def test_the_decoders_suppression_is_the_librarys(small, folder, iou_threshold):
     options = {"iou_threshold": iou_threshold, "score_threshold": 0.3, "max_detections": 50}
     for i in range(2):
         scores = take.decode(outputs["class"], outputs["box"])[1][i]
-        ours = detect(scores, boxes[i], kind="scores", **options)
+        ours = detect(scores, boxes[i], logits=False, **options)
         theirs = take.detect(boxes[i], scores, **options)
         assert 10 < len(ours) <= 50
         np.testing.assert_array_equal(theirs["boxes"], ours.boxes)

@@ -370,7 +370,7 @@ def _finder(run: Path, runtime: str, precision: str, weights: str | None) -> Fin
             return Detector.load(run, weights).folded()
         from ytrue.model.export import load_export
 
-        finder: Finder = load_export(run, runtime=runtime, precision=precision)
+        finder: Finder = load_export(run, runtime=runtime, precision=precision)  # type: ignore[arg-type]
         return finder
 
 
@@ -405,8 +405,8 @@ def export(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            "--to", help="saved_model, float32, float16, int8; may be given again; default: all "
-            "but int8."
+            "--to",
+            help="saved_model, float32, float16, int8; may be given again; default: all but int8.",
         ),
     ] = None,
     representative: Annotated[
