@@ -271,6 +271,7 @@ class KeypointGridEncoder:
             image=image,
             landmark=(np.arange(len(image)) - points.starts[image]) % np.maximum(each, 1),
             label=record.label,
+            labelled=record.kind != kernels.UNLABELLED,
             taught=record.kind == kernels.MATCHED,
             cell=record.cell,
             offset=record.offset,
@@ -475,6 +476,7 @@ class PointCells:
         image: (M,) the point's example.
         landmark: (M,) its place in its object's keypoints.
         label: (M,) int32, its class.
+        labelled: (M,) whether its visibility is above 0.
         taught: (M,) whether it is to have a slot (rule 2 of `KeypointGridEncoder`).
         cell: (L, M) int32, its cell, counted through all grids; -1 where it is not taught.
         offset: (L, M, 2) float32, (y, x) inside the cell, in [0, 1].
@@ -483,6 +485,7 @@ class PointCells:
     image: NDArray[np.int64]
     landmark: NDArray[np.int64]
     label: NDArray[np.int32]
+    labelled: NDArray[np.bool_]
     taught: NDArray[np.bool_]
     cell: NDArray[np.int32]
     offset: NDArray[np.float32]

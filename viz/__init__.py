@@ -7,7 +7,8 @@ from ytrue.viz.figures import show_audit, show_dataset
 from ytrue.viz.notebook import notebook_html, notebook_png
 from ytrue.viz.page import report_html
 from ytrue.viz.style import png_bytes, save_png
-from ytrue.viz.tables import print_audit, print_dataset, print_problems
+from ytrue.viz.tables import print_audit, print_dataset, print_point_audit, print_problems
+from ytrue.viz.tuning import print_tuning, show_tuning
 
 __all__ = [
     "picture",
@@ -19,7 +20,9 @@ __all__ = [
     "print_audit",
     "print_dataset",
     "print_evaluation",
+    "print_point_audit",
     "print_problems",
+    "print_tuning",
     "report_html",
     "save_png",
     "show_assignment",
@@ -27,4 +30,5 @@ __all__ = [
     "show_dataset",
     "show_evaluation",
     "show_example",
+    "show_tuning",
 ]

@@ -13,8 +13,10 @@ from rich.table import Table
 from ytrue.auditing import Audit
 from ytrue.datasets.dataset import Dataset
 from ytrue.errors import Problem
+from ytrue.pointauditing import PointAudit
 
 _MOST_CLASSES = 15
+_MOST_ROWS = 40
 
 
 def print_dataset(dataset: Dataset, console: Console) -> None:
@@ -96,6 +98,28 @@ def print_audit(audit: Audit, console: Console) -> None:
             for row in worst
         )
         console.print(f"[bold]look at[/] {named}", highlight=False)
+    for sentence in audit.advice():
+        console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False)
+
+
+def print_point_audit(audit: PointAudit, console: Console) -> None:
+    """Print an audit of keypoints: outcomes, tables by grid and class, advice."""
+    console.print(
+        f"[bold]{audit.num_images:,} images, {audit.num_points:,} points[/] at "
+        f"{audit.image_size[0]}x{audit.image_size[1]} ({audit.resize}), {audit.slots:,} slots an "
+        f"image, {audit.occupied_share:.2%} of them occupied"
+    )
+    outcomes = ", ".join(f"{n:,} {name}" for name, n in audit.outcomes().items() if n)
+    console.print(f"  {outcomes or 'no points'}")
+    for name, rows in (("grid", audit.by_grid()), ("class", audit.by_class())):
+        table = Table(name, "points", "lost", "to collisions", box=None, header_style="bold")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for label, row in list(rows.items())[:_MOST_ROWS]:
+            table.add_row(escape(label), *(f"{row[key]:,}" for key in ("points", "lost", "taken")))
+        console.print(table)
+        if len(rows) > _MOST_ROWS:
+            console.print(f"  ... and {len(rows) - _MOST_ROWS} more")
     for sentence in audit.advice():
         console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False)
 

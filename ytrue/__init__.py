@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from ytrue.auditing import Audit, audit
     from ytrue.contract import IGNORE, NEGATIVE, POSITIVE, Assignment, Encoder, PointAssignment
     from ytrue.errors import DataError, Problem
+    from ytrue.pointauditing import PointAudit
     from ytrue.rle import RLE
+    from ytrue.tuning import KeypointTuning, tune_keypoints
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,9 @@ _HOME = {
     "Problem": "errors",
     "Audit": "auditing",
     "audit": "auditing",
+    "PointAudit": "pointauditing",
+    "KeypointTuning": "tuning",
+    "tune_keypoints": "tuning",
 }
 _PACKAGES = ("encoders", "datasets", "model", "viz")
 
@@ -40,9 +45,12 @@ __all__ = [
     "DataError",
     "Encoder",
     "Example",
+    "KeypointTuning",
     "PointAssignment",
+    "PointAudit",
     "Problem",
     "audit",
+    "tune_keypoints",
 ]
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.annotations import Example
-from ytrue.contract import IGNORE, LOST, OUTCOMES, POSITIVE, Assignment, Encoder
+from ytrue.annotations import Annotations, Example
+from ytrue.contract import (
+    IGNORE,
+    LOST,
+    OUTCOMES,
+    POSITIVE,
+    Assignment,
+    Encoder,
+    ObjectEncoder,
+    PointAssignment,
+    PointEncoder,
+)
+from ytrue.pointauditing import PointAudit, PointLedger, class_names
 from ytrue.resizing import ResizeMode, place
 
 if TYPE_CHECKING:
@@ -272,20 +283,48 @@ class Audit:
         return notebook.html(self)
 
 
+@overload
+def audit(
+    dataset: Examples,
+    encoder: ObjectEncoder,
+    *,
+    resize: ResizeMode = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> Audit: ...
+@overload
+def audit(
+    dataset: Examples,
+    encoder: PointEncoder,
+    *,
+    resize: ResizeMode = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> PointAudit: ...
+@overload
+def audit(
+    dataset: Examples,
+    encoder: Encoder,
+    *,
+    resize: ResizeMode = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> Audit | PointAudit: ...
 def audit(
     dataset: Examples,
     encoder: Encoder,
     *,
     resize: ResizeMode = "letterbox",
     progress: Callable[[int, int], None] | None = None,
-) -> Audit:
-    """Encode every image's annotations and account for every object; no pixels are read.
+) -> Audit | PointAudit:
+    """Encode every image's annotations and account for every object or point; no pixels are read.
 
     Args:
         dataset: `len`, `[i]` -> Example, `classes`.
-        encoder: any encoder whose `explain` returns an `Assignment`.
+        encoder: any encoder.
         resize: how images are fitted into the network input, as in the pipeline.
         progress: called with (images done, images in all), now and then.
+
+    Returns:
+        An `Audit` where `encoder.explain` returns an `Assignment`, a `PointAudit` where it returns
+        a `PointAssignment`.
 
     Raises:
         ValueError: the encoder knows fewer classes than the dataset has.
@@ -294,23 +333,23 @@ def audit(
         report = ytrue.audit(dataset, ytrue.encoders.preset("ytrue", (512, 512), dataset.num_classes))
         report.lost_share, report.advice()
     """
+    first = encoder.explain(Annotations())
+    if isinstance(first, PointAssignment):
+        return _audit_points(dataset, encoder, first, resize, progress)
     if encoder.num_classes < len(dataset.classes):
         raise ValueError(
             f"the encoder knows {encoder.num_classes} classes, the dataset has "
             f"{len(dataset.classes)}: build it with num_classes={len(dataset.classes)}"
         )
-    blocks, image_ids, positives, ignored, positions = [], [], [], [], 0
-    for index in range(len(dataset)):
-        example = dataset[index]
+    blocks, image_ids, positives, ignored = [], [], [], []
+    for index, example in _examples(dataset, progress):
         assignment = encoder.explain(_placed(example, encoder.image_size, resize))
+        assert isinstance(assignment, Assignment)  # an encoder explains in one way
         image_ids.append(example.image_id)
         positives.append(np.count_nonzero(assignment.state == POSITIVE))
         ignored.append(np.count_nonzero(assignment.state == IGNORE))
-        positions = assignment.state.size
         if len(assignment):
             blocks.append(_block(index, assignment))
-        if progress and (index % 64 == 63 or index + 1 == len(dataset)):
-            progress(index + 1, len(dataset))
     return Audit(
         source=repr(dataset),
         encoder=encoder.config(),
@@ -321,11 +360,49 @@ def audit(
         rows=_join(blocks),
         image_positives=np.array(positives, np.int64),
         image_ignored=np.array(ignored, np.int64),
-        positions=positions,
+        positions=first.state.size,
     )
 
 
-def _placed(example: Example, frame: tuple[int, int], resize: ResizeMode) -> Any:
+def _audit_points(
+    dataset: Examples,
+    encoder: Encoder,
+    first: PointAssignment,
+    resize: ResizeMode,
+    progress: Callable[[int, int], None] | None,
+) -> PointAudit:
+    ledger, image_ids = PointLedger(len(first.grid)), []
+    for _, example in _examples(dataset, progress):
+        points = example.annotations.replace(polygons=None, masks=None)
+        placement = place((example.height, example.width), encoder.image_size, resize)
+        assignment = encoder.explain(placement.apply(points))
+        assert isinstance(assignment, PointAssignment)  # an encoder explains in one way
+        image_ids.append(example.image_id)
+        ledger.add(assignment)
+    return PointAudit(
+        source=repr(dataset),
+        encoder=encoder.config(),
+        image_size=encoder.image_size,
+        resize=resize,
+        classes=tuple(class_names(dataset, dataset.classes, encoder.config())),
+        grid=first.grid,
+        image_ids=tuple(image_ids),
+        rows=ledger.rows,
+        image_positives=np.array(ledger.positives, np.int64),
+        slots=first.state.size,
+    )
+
+
+def _examples(
+    dataset: Examples, progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[int, Example]]:
+    for index in range(len(dataset)):
+        yield index, dataset[index]
+        if progress and (index % 64 == 63 or index + 1 == len(dataset)):
+            progress(index + 1, len(dataset))
+
+
+def _placed(example: Example, frame: tuple[int, int], resize: ResizeMode) -> Annotations:
     # Outlines and keypoints decide nothing here; only crowds' masks do.
     annotations = example.annotations
     if annotations.polygons is not None or annotations.keypoints is not None:

@@ -62,12 +62,6 @@ def encoder_of(
     """Return the preset of that size for the dataset's classes."""
     from ytrue.encoders import preset
 
-    sides = size.lower().split("x")
-    if len(sides) not in (1, 2) or not all(side.isdigit() for side in sides):
-        raise ValueError(
-            f"--size {size}: expected SIDE or HEIGHTxWIDTH in pixels, such as 512 or 640x512"
-        )
-    numbers = [int(side) for side in sides]
     if dataset.num_classes == 0:
         raise DataError(
             "the dataset has no classes", where=dataset.source, do="check the annotation file"
@@ -76,7 +70,17 @@ def encoder_of(
     # A preset with anchors of its own is changed only where that was asked for.
     default = {"anchor_scale": 4.0, "max_level": 7}
     changed = {key: value for key, value in grid.items() if value not in (None, default[key])}
-    return preset(name, (numbers[0], numbers[-1]), dataset.num_classes, **changed)
+    return preset(name, sides_of(size), dataset.num_classes, **changed)
+
+
+def sides_of(size: str) -> tuple[int, int]:
+    """Return (height, width) of "SIDE" or "HEIGHTxWIDTH"."""
+    sides = size.lower().split("x")
+    if len(sides) not in (1, 2) or not all(side.isdigit() for side in sides):
+        raise ValueError(
+            f"--size {size}: expected SIDE or HEIGHTxWIDTH in pixels, such as 512 or 640x512"
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 def resize_mode(resize: str) -> Any:

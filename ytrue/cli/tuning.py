@@ -1,0 +1,90 @@
+"""`ytrue tune`: an encoder's parameters from the statistics of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ytrue.cli.app import app
+from ytrue.cli.options import (
+    AsJson, Data, Format, Images, Resize, Size, Strict, check_choice, load, print_json,
+    progress_bar, resize_mode, rich_console, sides_of,
+)  # fmt: skip
+
+tune = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Choose an encoder's parameters from the statistics of a dataset. "
+    "Example: ytrue tune keypoints person_keypoints_train2017.json",
+)
+app.add_typer(tune, name="tune")
+
+
+@tune.command("keypoints")
+def tune_keypoints(
+    data: Data,
+    size: Size = "512",
+    strides: Annotated[
+        str, typer.Option("--strides", help="Pixels of a cell's side, with commas between.")
+    ] = "4,8,16,32,64",
+    points: Annotated[
+        str, typer.Option("--points", help="Points in a cell, with commas between.")
+    ] = "1,2,3,4,6,8",
+    slots: Annotated[
+        str, typer.Option("--slots", help="any, or fixed: a slot for each landmark.")
+    ] = "any",
+    classes: Annotated[
+        str, typer.Option("--classes", help="What a point's class is: landmark or object.")
+    ] = "landmark",
+    hidden: Annotated[
+        str, typer.Option("--hidden", help="Hidden points: teach or skip.")
+    ] = "teach",
+    lost: Annotated[
+        float, typer.Option("--lost", help="Share of the points that may be lost to collisions.")
+    ] = 0.01,
+    resize: Resize = "letterbox",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also draw it: PNG.")] = None,
+    format: Format = None,
+    images: Images = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count which keypoints each grid of cells would lose, and recommend the smallest that will do.
+
+    Example: ytrue tune keypoints person_keypoints_train2017.json --size 512 --lost 0.005
+    """
+    from ytrue import tuning
+
+    words: dict[str, Any] = {"slots": slots, "classes": classes, "hidden": hidden}
+    for name, allowed in (
+        ("slots", ("any", "fixed")),
+        ("classes", ("landmark", "object")),
+        ("hidden", ("teach", "skip")),
+    ):
+        check_choice(f"--{name}", words[name], allowed)
+    dataset = load(data, format, images, strict)
+    with progress_bar("counting points", quiet=as_json) as progress:
+        found = tuning.tune_keypoints(
+            dataset, sides_of(size), strides=_numbers("--strides", strides),
+            points_per_cell=_numbers("--points", points), max_lost=lost, resize=resize_mode(resize),
+            progress=progress, **words,
+        )  # fmt: skip
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from ytrue import viz
+
+        viz.print_tuning(found, rich_console())
+    if out is not None:
+        from ytrue import viz
+
+        typer.echo(f"wrote {viz.save_png(viz.show_tuning(found), out)}", err=as_json)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.strip().isdigit() and int(word) > 0 for word in words):
+        raise ValueError(f"{option} {text}: expected whole numbers above 0, such as 4,8,16")
+    return [int(word) for word in words]
