@@ -21,6 +21,7 @@ COMMANDS = [
     "predict",
     "export",
     "evaluate",
+    "tune",
 ]
 
 
@@ -261,3 +262,29 @@ def test_the_demo_shows_everything(tmp_path):
         assert part in said
     for name in ("assignment.png", "levels.png", "object.png", "audit.png", "audit.html"):
         assert (tmp_path / name).stat().st_size > 5_000
+
+
+def test_tune_keypoints(shapes, tmp_path):
+    picture = tmp_path / "tuning.png"
+    said = run("tune", "keypoints", shapes, "--size", "128", "--lost", "0.2", "-o", picture).stdout
+    assert "Recommended: " in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    options = ("--size", "96x128", "--strides", "8,32", "--points", "2,1", "--hidden", "skip")
+    plain = json.loads(run("tune", "keypoints", shapes, *options, "--json").stdout)
+    assert plain["image_size"] == [96, 128]
+    assert [(c["grid"], c["points_per_cell"]) for c in plain["choices"]] == [
+        ([1, 1], 1), ([1, 1], 2), ([3, 4], 1), ([3, 4], 2), ([12, 16], 1), ([12, 16], 2),
+    ]  # fmt: skip
+    assert plain["not_taught"] > 0
+    assert "--points 1,x: expected whole numbers above 0" in (
+        run("tune", "keypoints", shapes, "--points", "1,x", code=2).stderr
+    )
+    wrong = run("tune", "keypoints", shapes, "--slots", "some", code=2).stderr
+    assert "--slots some: expected one of any, fixed" in wrong
+
+
+def test_tuning_a_dataset_without_keypoints_is_one_line(tmp_path):
+    file = coco(tmp_path, [{"bbox": [10, 10, 20, 20]}])
+    done = run("tune", "keypoints", file, code=2)
+    assert "no labelled keypoint inside an image" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -13,9 +13,17 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 
+def verbs(group, above=""):
+    """(name, command) of every command, those of groups with the group's name before theirs."""
+    for name, command in group.commands.items():
+        yield above + name, command
+        if hasattr(command, "commands"):
+            yield from verbs(command, above + name + " ")
+
+
 def test_every_verb_and_option_is_documented():
     text = (DOCS / "cli.md").read_text()
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, command in verbs(typer.main.get_command(app)):
         section = text.split(f"## ytrue {name}\n")[1].split("\n## ")[0]
         for parameter in command.params:
             for option in parameter.opts:

@@ -43,19 +43,13 @@ def locate(value, side, count):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def precedes(i, j, cost, label, yx):  # type: ignore[no-untyped-def]
-    """Return whether item i is served before item j: lower cost, then as `comes_first`."""
-    if cost[i] != cost[j]:
-        return cost[i] < cost[j]
-    return comes_first(i, j, label, yx)
-
-
-@inlined_kernel
-def comes_first(i, j, label, yx):  # type: ignore[no-untyped-def]
-    """Return whether item i stands before item j: lower label, then y, then x, then index.
+def precedes(i, j, by_cost, cost, label, yx):  # type: ignore[no-untyped-def]
+    """Return whether item i comes before item j: by cost if asked, then label, y, x, index.
 
     The index decides between equals only, so that the order of the items changes nothing else.
     """
+    if by_cost and cost[i] != cost[j]:
+        return cost[i] < cost[j]
     if label[i] != label[j]:
         return label[i] < label[j]
     if yx[i, 0] != yx[j, 0]:
@@ -66,34 +60,36 @@ def comes_first(i, j, label, yx):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def take_seat(item, first, count, cost, label, yx, slots):  # type: ignore[no-untyped-def]
-    """Seat an item in the slots first to first + count, and move whoever it precedes one on.
+def take_seat(item, first, count, by_cost, cost, label, yx, slots):  # type: ignore[no-untyped-def]
+    """Seat an item in the slots first to first + count, before all that it precedes.
 
-    The seats of such a range stand by falling precedence from its first slot on; the last one
-    goes without where all are taken. cost, label (M,), yx (M, 2) belong to items, slots (S,)
-    int32.
+    The seats of such a range are in order, from its first slot on; where all are taken, the last
+    one goes without. cost, label (M,), yx (M, 2) belong to items, slots (S,) int32.
     """
-    comer = item
-    for slot in range(first, first + count):
-        if slots[slot] == EMPTY:
-            slots[slot] = -2 - comer
+    low, high = first, first + count
+    while low < high:
+        middle = (low + high) // 2
+        seat = slots[middle]
+        if seat == EMPTY or precedes(item, -2 - seat, by_cost, cost, label, yx):
+            high = middle
+        else:
+            low = middle + 1
+    comer = -2 - item
+    for slot in range(low, first + count):
+        leaver = slots[slot]
+        slots[slot] = comer
+        if leaver == EMPTY:
             return
-        holder = -2 - slots[slot]
-        if precedes(comer, holder, cost, label, yx):
-            slots[slot] = -2 - comer
-            comer = holder
+        comer = leaver
 
 
 @kernel
-def arrange(first, count, label, yx, slots):  # type: ignore[no-untyped-def]
-    """Put the seats of a range in the order of `comes_first`; return how many there are."""
+def arrange(first, count, cost, label, yx, slots):  # type: ignore[no-untyped-def]
+    """Put the seats of a range in the order of `precedes` without cost; return how many."""
     taken = 0
     while taken < count and slots[first + taken] != EMPTY:
         seat = slots[first + taken]
-        slot = taken
-        while slot > 0 and comes_first(-2 - seat, -2 - slots[first + slot - 1], label, yx):
-            slots[first + slot] = slots[first + slot - 1]
-            slot -= 1
-        slots[first + slot] = seat
+        slots[first + taken] = EMPTY
+        take_seat(-2 - seat, first, taken + 1, False, cost, label, yx, slots)
         taken += 1
     return taken

@@ -78,126 +78,141 @@ def encode_images(first, end, cells, rules, points, record, targets):  # type: i
     cells, rules, points = borrowed(cells), borrowed(rules), borrowed(points)
     record, targets = borrowed(record), borrowed(targets)
     for image in range(first, end):
-        locate_image(image, cells, rules, points, record)
+        _locate(image, cells, rules, points, record)
         targets.state[image] = 0
         targets.offset[image] = 0
         targets.label[image] = 0
         targets.object[image] = EMPTY
+        begin, stop = points.starts[image], points.starts[image + 1]
+        each = points.landmarks[image]
         for level in range(cells.levels.shape[0]):
-            _seat(image, level, rules, points, record, targets.object[image])
-            _write(
-                image, level, rules, points, record, targets.state[image], targets.offset[image],
-                targets.label[image], targets.object[image],
+            _seat(
+                begin, stop, each, rules, record.cell[level], record.cost[level], record.label,
+                record.yx, targets.object[image],
             )  # fmt: skip
-        _settle(image, points, record)
+            _write(
+                begin, stop, each, rules, record.cell[level], record.cost[level],
+                record.offset[level], record.label, record.yx, record.slot[level],
+                targets.state[image], targets.offset[image], targets.label[image],
+                targets.object[image],
+            )  # fmt: skip
+        _settle(begin, stop, record.kind, record.slot)
 
 
 @kernel
 def locate_images(first, end, cells, rules, points, record):  # type: ignore[no-untyped-def]
     """Write kind, label, cell, offset and cost of the points of images first to end."""
+    cells, rules = borrowed(cells), borrowed(rules)
+    points, record = borrowed(points), borrowed(record)
     for image in range(first, end):
-        locate_image(image, cells, rules, points, record)
+        _locate(image, cells, rules, points, record)
 
 
 @kernel
-def locate_image(image, cells, rules, points, record):  # type: ignore[no-untyped-def]
-    """Write them for one image."""
-    count = points.landmarks[image]
-    i = points.starts[image]
-    content = points.contents[image]
-    for k in range(points.objects[image], points.objects[image + 1]):
-        for landmark in range(count):
-            y, x, visibility = points.yxv[i, 0], points.yxv[i, 1], points.yxv[i, 2]
-            record.kind[i] = _kind(
-                y, x, visibility, points.crowd[k], rules.skip_hidden, cells.height, cells.width,
-                content,
-            )  # fmt: skip
-            record.label[i] = points.labels[k] if rules.by_object else landmark
-            record.yx[i, 0], record.yx[i, 1] = y, x
-            for level in range(cells.levels.shape[0]):
-                record.slot[level, i] = EMPTY
-                _place(i, level, visibility, cells, record)
+def _locate(image, cells, rules, points, record):  # type: ignore[no-untyped-def]
+    begin, stop = points.starts[image], points.starts[image + 1]
+    _sort_out(
+        begin, points.landmarks[image], points.objects[image], points.objects[image + 1], rules,
+        cells.height, cells.width, points.contents[image], points.yxv, points.labels, points.crowd,
+        record.kind, record.label, record.yx,
+    )  # fmt: skip
+    for level in range(cells.levels.shape[0]):
+        record.slot[level, begin:stop] = EMPTY
+        _place(
+            begin, stop, cells.levels[level], cells.height, cells.width, points.yxv, record.kind,
+            record.cell[level], record.offset[level], record.cost[level],
+        )  # fmt: skip
+
+
+@kernel
+def _sort_out(  # type: ignore[no-untyped-def]
+    begin, each, first_object, end_object, rules, height, width, content, yxv, labels, crowd,
+    kind, label, yx,
+):  # fmt: skip
+    """Say of every point what it is, before slots are dealt out."""
+    i = begin
+    for k in range(first_object, end_object):
+        for landmark in range(each):
+            y, x, visibility = yxv[i, 0], yxv[i, 1], yxv[i, 2]
+            label[i] = labels[k] if rules.by_object else landmark
+            yx[i, 0], yx[i, 1] = y, x
+            if not visibility > 0:
+                kind[i] = UNLABELLED
+            elif crowd[k]:
+                kind[i] = CROWD
+            elif rules.skip_hidden and visibility < VISIBLE:
+                kind[i] = HIDDEN
+            elif not (np.isfinite(y) and np.isfinite(x)):
+                kind[i] = NOT_FINITE
+            elif y < 0 or x < 0 or y > height or x > width:
+                kind[i] = OUTSIDE
+            elif y < content[0] or x < content[1] or y > content[2] or x > content[3]:
+                kind[i] = PADDED
+            else:
+                kind[i] = MATCHED
             i += 1
 
 
 @kernel
-def _kind(y, x, visibility, crowd, skip_hidden, height, width, content):  # type: ignore[no-untyped-def]
-    if not visibility > 0:
-        return UNLABELLED
-    if crowd:
-        return CROWD
-    if skip_hidden and visibility < VISIBLE:
-        return HIDDEN
-    if not (np.isfinite(y) and np.isfinite(x)):
-        return NOT_FINITE
-    if y < 0 or x < 0 or y > height or x > width:
-        return OUTSIDE
-    if y < content[0] or x < content[1] or y > content[2] or x > content[3]:
-        return PADDED
-    return MATCHED
-
-
-@kernel
-def _place(i, level, visibility, cells, record):  # type: ignore[no-untyped-def]
-    if record.kind[i] != MATCHED:
-        record.cell[level, i] = EMPTY
-        record.offset[level, i, 0] = 0
-        record.offset[level, i, 1] = 0
-        record.cost[level, i] = 0
-        return
-    rows, columns = cells.levels[level, ROWS], cells.levels[level, COLUMNS]
-    row, dy = locate(record.yx[i, 0], cells.height, np.float32(rows))
-    column, dx = locate(record.yx[i, 1], cells.width, np.float32(columns))
-    record.cell[level, i] = cells.levels[level, FIRST] + row * columns + column
-    record.offset[level, i, 0], record.offset[level, i, 1] = dy, dx
-    # The squared distance to the centre is at most a half, so one more puts hidden points last.
-    distance = (dy - HALF) * (dy - HALF) + (dx - HALF) * (dx - HALF)
-    record.cost[level, i] = distance + ONE if visibility < VISIBLE else distance
-
-
-@kernel
-def _seat(image, level, rules, points, record, slots):  # type: ignore[no-untyped-def]
-    begin, count = points.starts[image], points.landmarks[image]
-    cost = record.cost[level]
-    for i in range(begin, points.starts[image + 1]):
-        if record.cell[level, i] != EMPTY:
-            first, size = _range(i, level, (i - begin) % count, rules, record)
-            take_seat(i, first, size, cost, record.label, record.yx, slots)
-
-
-@kernel
-def _range(i, level, landmark, rules, record):  # type: ignore[no-untyped-def]
-    """Return the first of the slots that a point may have, and their number."""
-    first = record.cell[level, i] * rules.slots
-    return (first + landmark, 1) if rules.fixed else (first, rules.slots)
-
-
-@kernel
-def _write(image, level, rules, points, record, state, offset, label, slots):  # type: ignore[no-untyped-def]
-    """Turn the seats of a level into targets, a range at a time, when its first seat comes up."""
-    begin, count = points.starts[image], points.landmarks[image]
-    for i in range(begin, points.starts[image + 1]):
-        if record.cell[level, i] == EMPTY:
+def _place(begin, stop, level, height, width, yxv, kind, cell, offset, cost):  # type: ignore[no-untyped-def]
+    rows, columns = np.float32(level[ROWS]), np.float32(level[COLUMNS])
+    for i in range(begin, stop):
+        if kind[i] != MATCHED:
+            cell[i] = EMPTY
+            offset[i, 0] = 0
+            offset[i, 1] = 0
+            cost[i] = 0
             continue
-        first, size = _range(i, level, (i - begin) % count, rules, record)
+        row, dy = locate(yxv[i, 0], height, rows)
+        column, dx = locate(yxv[i, 1], width, columns)
+        cell[i] = level[FIRST] + row * level[COLUMNS] + column
+        offset[i, 0], offset[i, 1] = dy, dx
+        # The squared distance to the centre is at most a half: one more puts hidden points last.
+        distance = (dy - HALF) * (dy - HALF) + (dx - HALF) * (dx - HALF)
+        cost[i] = distance + ONE if yxv[i, 2] < VISIBLE else distance
+
+
+@kernel
+def _seat(begin, stop, each, rules, cell, cost, label, yx, slots):  # type: ignore[no-untyped-def]
+    """Deal out the slots of a level: those of its cell, or with fixed slots its landmark's alone."""
+    for i in range(begin, stop):
+        if cell[i] != EMPTY:
+            first = cell[i] * rules.slots
+            if rules.fixed:
+                take_seat(i, first + (i - begin) % each, 1, True, cost, label, yx, slots)
+            else:
+                take_seat(i, first, rules.slots, True, cost, label, yx, slots)
+
+
+@kernel
+def _write(  # type: ignore[no-untyped-def]
+    begin, stop, each, rules, cell, cost, offset, label, yx, slot_of, state_out, offset_out,
+    label_out, slots,
+):  # fmt: skip
+    """Turn the seats of a level into targets, a cell (or slot) when the holder of its first comes up."""
+    for i in range(begin, stop):
+        if cell[i] == EMPTY:
+            continue
+        first, count = cell[i] * rules.slots, rules.slots
+        if rules.fixed:
+            first, count = first + (i - begin) % each, 1
         if slots[first] != -2 - i:
             continue
-        for slot in range(first, first + arrange(first, size, record.label, record.yx, slots)):
+        for slot in range(first, first + arrange(first, count, cost, label, yx, slots)):
             point = -2 - slots[slot]
-            state[slot] = 1
-            offset[slot, 0] = record.offset[level, point, 0]
-            offset[slot, 1] = record.offset[level, point, 1]
-            label[slot, record.label[point]] = ONE
-            slots[slot] = (point - begin) // count
-            record.slot[level, point] = slot
+            state_out[slot] = 1
+            offset_out[slot, 0], offset_out[slot, 1] = offset[point, 0], offset[point, 1]
+            label_out[slot, label[point]] = ONE
+            slots[slot] = (point - begin) // each
+            slot_of[point] = slot
 
 
 @kernel
-def _settle(image, points, record):  # type: ignore[no-untyped-def]
+def _settle(begin, stop, kind, slot_of):  # type: ignore[no-untyped-def]
     """Say of the points that got no slot on any level that others took them."""
-    for i in range(points.starts[image], points.starts[image + 1]):
-        if record.kind[i] == MATCHED:
-            record.kind[i] = TAKEN
-            for level in range(record.slot.shape[0]):
-                if record.slot[level, i] != EMPTY:
-                    record.kind[i] = MATCHED
+    for i in range(begin, stop):
+        if kind[i] == MATCHED:
+            kind[i] = TAKEN
+            for level in range(slot_of.shape[0]):
+                if slot_of[level, i] != EMPTY:
+                    kind[i] = MATCHED
