@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Example
-from ytrue.contract import Encoder
+from ytrue.contract import Encoder, gives_slots_to_points
 from ytrue.cores import available_cores
 from ytrue.datasets.augment import Augment, Job, as_augment
 from ytrue.datasets.dataset import ImageStore
@@ -172,7 +172,7 @@ def _check(
     dataset: Source, encoder: Encoder, batch_size: int, resize: str, images: str, on_error: str,
     shard: tuple[int, int],
 ) -> None:  # fmt: skip
-    if encoder.num_classes < dataset.num_classes:
+    if encoder.num_classes < dataset.num_classes and not gives_slots_to_points(encoder):
         raise ValueError(
             f"the encoder knows {encoder.num_classes} classes, the dataset has "
             f"{dataset.num_classes}: build it with num_classes={dataset.num_classes}"

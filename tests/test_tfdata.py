@@ -1,13 +1,16 @@
 """Batches: static shapes, equal for any number of workers, entered anywhere, and never a hang."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ytrue import DataError
 from ytrue.datasets import Report, load, pipeline, write_shapes
-from ytrue.encoders import preset
+from ytrue.encoders import KeypointGridEncoder, preset
 from ytrue.normalising import NORMALISATIONS
+from ytrue.resizing import place
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +48,6 @@ def test_shapes_are_known_before_any_data(dataset, encoder):
 
 
 def test_targets_are_those_of_the_placed_annotations(dataset, encoder):
-    from ytrue.resizing import place
-
     found = batches(dataset, encoder, batch_size=4)
     assert [len(x) for x, _ in found] == [4, 4, 3]
     for k, example in enumerate(dataset):
@@ -55,6 +56,23 @@ def test_targets_are_those_of_the_placed_annotations(dataset, encoder):
         )
         for name, array in encoder.encode(placed).items():
             np.testing.assert_array_equal(found[k // 4][1][name][k % 4], array, err_msg=name)
+
+
+def test_keypoints_may_have_fewer_classes_than_objects_have(dataset):
+    points = KeypointGridEncoder(128, stride=16, num_classes=4, points_per_cell=2)
+    single = dataset.subset(range(4))
+    classes = (*dataset.classes, *"abcd")
+    wide = replace(single, classes=classes, class_ids=(*dataset.class_ids, *range(90, 94)))
+    assert wide.num_classes > points.num_classes
+    [(_, target)] = batches(wide, points, batch_size=4)
+    assert target["state"].sum() > 8
+    placed = [
+        place((x.height, x.width), (128, 128), "letterbox").apply(x.annotations) for x in single
+    ]
+    for name, array in points.encode_batch(placed).items():
+        np.testing.assert_array_equal(target[name], array, err_msg=name)
+    with pytest.raises(ValueError, match="the encoder knows 4 classes, the dataset has 8"):
+        batches(wide, preset("ytrue", 128, 4), batch_size=4)
 
 
 def test_normalisation_is_the_models_own(dataset, encoder):

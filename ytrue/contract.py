@@ -119,6 +119,11 @@ class PointEncoder(Encoder, Protocol):
         ...
 
 
+def gives_slots_to_points(encoder: Encoder) -> bool:
+    """Return whether the encoder is about points: their classes need not be the objects'."""
+    return isinstance(encoder.explain(Annotations()), PointAssignment)
+
+
 @dataclass(frozen=True, eq=False)
 class Assignment:
     """What every object got and why, and the state of every position: one encode, explained.
