@@ -9,8 +9,20 @@ import typer
 
 from ytrue.cli.app import app
 from ytrue.cli.options import (
-    AsJson, Data, Format, Images, Resize, Size, Strict, check_choice, load, print_json,
-    progress_bar, resize_mode, rich_console, sides_of,
+    AsJson,
+    Data,
+    Format,
+    Images,
+    Resize,
+    Size,
+    Strict,
+    check_choice,
+    load,
+    print_json,
+    progress_bar,
+    resize_mode,
+    rich_console,
+    sides_of,
 )  # fmt: skip
 
 tune = typer.Typer(
