@@ -367,7 +367,7 @@ class KeypointGridEncoder:
         Args:
             arrays: a target, as `encode` returns it: every object that owns a slot comes back, in
                 the order of `object`, with the points it owns as visible and the others as
-                unlabelled; with several grids, from the finest that a point got a slot of. Or a
+                unlabelled; with several grids, from the first that a point got a slot of. Or a
                 prediction, {"class": (..., P, C) logits, "xy": (..., P, 2) logits of the offsets
                 (y, x)}: every point an object of its own, scored, duplicates suppressed.
             options: for predictions: `score_threshold` (0.05), `duplicate_radius` (0.5 cells),
@@ -397,8 +397,6 @@ class KeypointGridEncoder:
     def _decoded(self, flat: Mapping[str, NDArray[Any]]) -> Annotations:
         slot = np.flatnonzero(flat["state"] == POSITIVE)
         cell = slot // self.points_per_cell
-        fine_first = np.argsort(-self._cells_beside[cell], kind="stable")
-        slot, cell = slot[fine_first], cell[fine_first]
         point = self.cells.points(cell, flat["offset"][slot])
         label = flat["label"][slot].argmax(axis=-1).astype(np.int32)
         owners, row = np.unique(flat["object"][slot], return_inverse=True)
@@ -410,19 +408,13 @@ class KeypointGridEncoder:
             column = self._told_apart(row, self.cells.level(cell), point)
         width = max([self.num_landmarks, *(column + 1).tolist()])
         keypoints = np.zeros((len(owners), width, 3), np.float32)
-        # Backwards, so that of several grids the finest has the last word.
+        # Backwards, so that of several grids the first has the last word.
         keypoints[row[::-1], column[::-1], :2] = point[::-1]
         keypoints[row, column, 2] = kernels.VISIBLE
         labels = np.zeros(len(owners), np.int32)
         if self.classes == "object":
             labels[row] = label
         return Annotations(_around(keypoints), labels, keypoints=keypoints)
-
-    @cached_property
-    def _cells_beside(self) -> NDArray[np.int64]:
-        """(cells,) how many cells the grid of each cell has."""
-        counts = np.diff(self.cells.offsets)
-        return np.repeat(counts, counts)
 
     def _told_apart(
         self, row: NDArray[np.intp], level: NDArray[np.int64], point: NDArray[np.float32]

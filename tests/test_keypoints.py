@@ -188,10 +188,11 @@ def test_offsets_by_example():
     assert masks["xy"][0, 0, 0]
 
 
-@pytest.mark.parametrize("side", [1, 7, 100, 511, 8191])
+@pytest.mark.parametrize("side", [1, 7, 100, 511, 4107, 4191, 8191])
 def test_the_far_border_has_offset_1_whatever_the_size(side):
     almost = np.nextafter(np.float32(side), np.float32(0))
-    for count in (1, 2, 3, 7, 13, 1000, 4099):
+    # In float32, 4107 * 4087 / 4107 is below 4087 and 4191 * 4005 / 4191 above 4005.
+    for count in (1, 2, 3, 7, 13, 1000, 4005, 4087):
         encoder = KeypointGridEncoder((side, side), (count, 1), num_classes=1)
         far, near = (encoder.encode(at((y, 0)))["offset"][-1, 0, 0, 0] for y in (side, almost))
         assert far == 1
