@@ -264,3 +264,30 @@ def test_coco_keypoints_are_landmarks(shared_data):
     report = ytrue.audit(dataset, encoder)
     assert report.outcomes()["matched"] + report.outcomes()["taken"] == 62
     assert report.classes[:2] == ("nose", "left_eye")
+
+
+def dots(axes):
+    return [
+        len(collection.get_offsets())
+        for collection in axes.collections
+        if hasattr(collection, "get_sizes")
+    ]
+
+
+def test_every_point_with_a_slot_and_every_lost_one_is_drawn():
+    encoder = KeypointGridEncoder((100, 200), [(4, 8), (1, 1)], num_classes=2, points_per_cell=2)
+    explained = encoder.explain(scattered(0, images=1)[0].annotations)
+    figure = viz.show_points(np.zeros((100, 200, 3), np.uint8), explained)
+    outcomes = np.array(explained.outcome)
+    for level, axes in enumerate(figure.axes):
+        visible, hidden, elsewhere, lost = dots(axes)
+        assert visible + hidden == (explained.slot[level] >= 0).sum() > 0
+        assert visible + hidden + elsewhere == (outcomes == "matched").sum()
+        assert lost == len(explained.lost) > 0
+        assert len(axes.patches) == len(
+            np.unique(explained.slot[level][explained.slot[level] >= 0] // 2)
+        )
+    assert explained._repr_png_().startswith(b"\x89PNG")
+    assert encoder.explain(Annotations())._repr_png_()
+    with pytest.raises(ValueError, match="the frame is"):
+        viz.show_points(np.zeros((9, 9, 3), np.uint8), explained)

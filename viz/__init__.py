@@ -4,6 +4,7 @@ from ytrue.viz.assignment import show_assignment, show_example
 from ytrue.viz.detections import picture, show_detections, show_history
 from ytrue.viz.evaluation import print_evaluation, show_evaluation
 from ytrue.viz.figures import show_audit, show_dataset
+from ytrue.viz.keypoints import show_points
 from ytrue.viz.notebook import notebook_html, notebook_png
 from ytrue.viz.page import report_html
 from ytrue.viz.style import png_bytes, save_png
@@ -30,5 +31,6 @@ __all__ = [
     "show_dataset",
     "show_evaluation",
     "show_example",
+    "show_points",
     "show_tuning",
 ]

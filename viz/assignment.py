@@ -56,7 +56,7 @@ def show_assignment(
     """
     if object is not None and not 0 <= object < len(assignment):
         raise ValueError(f"object={object}: the image has {len(assignment)} objects, from 0")
-    pixels, names = _pixels(image, assignment.image_size, resize), classes
+    pixels, names = frame_pixels(image, assignment.image_size, resize), classes
     if isinstance(image, Example):
         names = image.classes
     scene = _Scene(assignment, pixels, tuple(names), object)
@@ -122,9 +122,15 @@ class _Scene:
         return f"#{k} {name}: {a.positives[k]} · {a.best_iou[k]:.2f}"
 
 
-def _pixels(
+def frame_pixels(
     image: Example | NDArray[np.uint8], frame: tuple[int, int], resize: ResizeMode
 ) -> NDArray[np.uint8]:
+    """Return the pixels of an image in the network's frame; grey where there is no file.
+
+    Raises:
+        ValueError: pixels of another size than the frame.
+        DataError: the image file cannot be read.
+    """
     if not isinstance(image, Example):
         if image.shape[:2] != frame:
             raise ValueError(

@@ -9,18 +9,21 @@ import numpy as np
 
 from ytrue.annotations import Example
 from ytrue.auditing import Audit
-from ytrue.contract import Assignment
+from ytrue.contract import Assignment, PointAssignment
 from ytrue.datasets.dataset import Dataset
 from ytrue.viz.assignment import show_assignment, show_example
+from ytrue.viz.keypoints import show_points
 from ytrue.viz.page import audit_fragment, table
 from ytrue.viz.style import png_bytes
 
 
 def notebook_png(value: object) -> bytes | None:
-    """Return the picture of an `Assignment` or `Example`; None where its image is not there."""
-    if isinstance(value, Assignment):
+    """Return the picture of an assignment or `Example`; None where its image is not there."""
+    if isinstance(value, Assignment | PointAssignment):
         blank = np.full((*value.image_size, 3), 90, np.uint8)
-        return png_bytes(show_assignment(blank, value))
+        if isinstance(value, Assignment):
+            return png_bytes(show_assignment(blank, value))
+        return png_bytes(show_points(blank, value))
     if isinstance(value, Example):
         return png_bytes(show_example(value)) if value.path.is_file() else None
     return None

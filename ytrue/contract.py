@@ -276,6 +276,11 @@ class PointAssignment:
         n_positive = int((self.state == POSITIVE).sum())
         return f"PointAssignment({words}; {n_positive} of {self.state.size} slots hold one)"
 
+    def _repr_png_(self) -> bytes | None:
+        from ytrue import notebook
+
+        return notebook.png(self)
+
 
 _POINT_WORDS: Final[dict[str, str]] = {
     "unlabelled": "unlabelled: teaches nothing",

@@ -1,0 +1,118 @@
+"""Pictures of points in cells: who holds a slot, and who is lost."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from ytrue.annotations import Example
+from ytrue.contract import POINT_LOST, PointAssignment
+from ytrue.resizing import ResizeMode
+from ytrue.viz import style
+from ytrue.viz.assignment import frame_pixels
+
+_PANEL: Final = 620
+_MOST_LINES: Final = 130
+
+
+def show_points(
+    image: Example | NDArray[np.uint8],
+    assignment: PointAssignment,
+    *,
+    resize: ResizeMode = "letterbox",
+    title: str = "",
+) -> Figure:
+    """Draw an image in the network's frame with its points and the cells that hold them.
+
+    A panel for each grid. Green dots hold a slot of it, hollow where they are annotated as hidden;
+    orange ones hold one of another grid only; red crosses are lost.
+
+    Args:
+        image: the example (its file is read), or (H, W, 3) uint8 pixels of the frame.
+        assignment: what `encoder.explain` returned for the annotations in the frame.
+        resize: how the image was fitted into the frame.
+        title: a line above the picture.
+
+    Raises:
+        DataError: the image file cannot be read.
+    """
+    pixels = frame_pixels(image, assignment.image_size, resize)
+    height, width = assignment.image_size
+    panels, scale = len(assignment.grid), _PANEL / max(height, width)
+    figure = style.new_figure(max(panels * width * scale, 480), height * scale + 60)
+    for level in range(panels):
+        axes = figure.add_subplot(1, panels, level + 1)
+        axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+        axes.set_xlim(0, width)
+        axes.set_ylim(height, 0)
+        axes.set_axis_off()
+        _panel(axes, assignment, level)
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 52 / (height * scale + 60), 0.02)
+    figure.text(0.008, 0.985, title or repr(assignment), fontsize=10, va="top", parse_math=False)
+    _legend(figure)
+    return figure
+
+
+def _panel(axes: Axes, assignment: PointAssignment, level: int) -> None:
+    rows, columns = assignment.grid[level]
+    _cells(axes, assignment, level)
+    keypoints = assignment.annotations.keypoints
+    if keypoints is not None and keypoints.size:
+        points = keypoints.reshape(-1, 3)
+        held = assignment.slot[level] >= 0
+        lost = np.isin(assignment.outcome, POINT_LOST) & np.isfinite(points).all(axis=1)
+        elsewhere = np.array([outcome == "matched" for outcome in assignment.outcome]) & ~held
+        hidden = points[:, 2] < 2
+        for chosen, face in ((held & ~hidden, style.MATCHED), (held & hidden, "none"),
+                             (elsewhere, style.FORCED)):  # fmt: skip
+            edge = style.MATCHED if face == "none" else "black"
+            axes.scatter(
+                points[chosen, 1], points[chosen, 0], s=22, c=face, edgecolors=edge, lw=0.9
+            )
+        axes.scatter(points[lost, 1], points[lost, 0], s=26, c=style.LOST, marker="x", lw=1.6)
+    axes.set_title(f"{rows}x{columns}", fontsize=8.5, pad=2)
+
+
+def _cells(axes: Axes, assignment: PointAssignment, level: int) -> None:
+    """Shade the cells that hold a point, the fuller the stronger, and draw the grid if it is coarse."""
+    rows, columns = assignment.grid[level]
+    height, width = assignment.image_size
+    first = sum(r * c for r, c in assignment.grid[:level])
+    state = assignment.state.reshape(-1, assignment.slots_per_cell)[first : first + rows * columns]
+    count = (state == 1).sum(axis=1)
+    tall, wide = height / rows, width / columns
+    for cell in np.flatnonzero(count):
+        row, column = divmod(int(cell), columns)
+        strength = 0.15 + 0.4 * count[cell] / assignment.slots_per_cell
+        corner = (column * wide, row * tall)
+        axes.add_patch(Rectangle(corner, wide, tall, color=style.BARS, alpha=strength, lw=0))
+    if max(rows, columns) <= _MOST_LINES:
+        axes.hlines(np.arange(1, rows) * tall, 0, width, colors="white", lw=0.35, alpha=0.45)
+        axes.vlines(np.arange(1, columns) * wide, 0, height, colors="white", lw=0.35, alpha=0.45)
+
+
+def _legend(figure: Figure) -> None:
+    marks = [
+        _mark(style.MATCHED, "holds a slot"),
+        _mark("none", "hidden, holds a slot", edge=style.MATCHED),
+        _mark(style.FORCED, "on another grid only"),
+        _mark(style.LOST, "lost", edge=style.LOST, marker="x"),
+    ]
+    figure.legend(
+        handles=marks, loc="upper left", bbox_to_anchor=(0, 1 - 22 / (figure.get_figheight() * style.DPI)),
+        ncols=len(marks), fontsize=7.5, frameon=False, borderaxespad=0.2, handletextpad=0.2,
+        columnspacing=1.0,
+    )  # fmt: skip
+
+
+def _mark(colour: str, label: str, *, edge: str = "black", marker: str = "o") -> Line2D:
+    return Line2D(
+        [], [], linestyle="", marker=marker, markersize=5, markerfacecolor=colour,
+        markeredgecolor=edge, label=label,
+    )  # fmt: skip
