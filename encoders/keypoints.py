@@ -315,10 +315,9 @@ class KeypointGridEncoder:
         return points
 
     def _check_landmarks(self, count: int, position: int, batch: Sequence[Annotations]) -> None:
-        for name in ("points_per_cell",) * (self.slots == "fixed") + ("num_classes",) * (
-            self.classes == "landmark"
-        ):
-            if count > getattr(self, name):
+        room = {"points_per_cell": self.slots == "fixed", "num_classes": self.classes == "landmark"}
+        for name, bounds in room.items():
+            if bounds and count > getattr(self, name):
                 raise ValueError(
                     f"{_example(position, batch)}objects have {count} keypoints, expected at most "
                     f"{name}={getattr(self, name)}"
@@ -390,16 +389,15 @@ class KeypointGridEncoder:
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, offset, "
                 "label, object) or a prediction (class, xy)"
             )
-        return self._decoded({name: arrays[name].reshape(-1, *tail) for name, tail in (
-            ("state", ()), ("offset", (2,)), ("label", (self.num_classes,)), ("object", ())
-        )})  # fmt: skip
+        return self._decoded(arrays)
 
-    def _decoded(self, flat: Mapping[str, NDArray[Any]]) -> Annotations:
-        slot = np.flatnonzero(flat["state"] == POSITIVE)
+    def _decoded(self, target: Mapping[str, NDArray[Any]]) -> Annotations:
+        slot = np.flatnonzero(target["state"] == POSITIVE)
         cell = slot // self.points_per_cell
-        point = self.cells.points(cell, flat["offset"][slot])
-        label = flat["label"][slot].argmax(axis=-1).astype(np.int32)
-        owners, row = np.unique(flat["object"][slot], return_inverse=True)
+        point = self.cells.points(cell, target["offset"].reshape(-1, 2)[slot])
+        classes = target["label"].reshape(-1, self.num_classes)[slot]
+        label = classes.argmax(axis=-1).astype(np.int32)
+        owners, row = np.unique(target["object"].ravel()[slot], return_inverse=True)
         if self.slots == "fixed":
             column = slot % self.points_per_cell
         elif self.classes == "landmark":

@@ -135,6 +135,12 @@ def test_a_batch_is_its_examples(data):
         assert_same({name: array[i] for name, array in target.items()}, encoder.encode(one))
 
 
+def test_an_empty_batch_has_the_shapes_of_any():
+    encoder = KeypointGridEncoder(64, stride=(8, 16), num_classes=3, points_per_cell=2)
+    for name, array in encoder.encode_batch([]).items():
+        assert array.shape == (0, *encoder.spec[name][0])
+
+
 def test_many_threads_and_few_give_one_answer():
     rng = np.random.default_rng(3)
     encoder = KeypointGridEncoder(128, stride=4, num_classes=17, points_per_cell=2)
