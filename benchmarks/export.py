@@ -2,7 +2,7 @@
 
     python benchmarks/export.py                        # D0 at 512, every precision
     python benchmarks/export.py --variant lite0 --size 320
-    python benchmarks/export.py --ap                   # AP of every precision, after a short training
+    python benchmarks/export.py --ap 1500 --size 128   # AP of each, after so many training steps
 
 All candidates take the same uint8 image to the same `detect`, in turn, in one process. Weights are
 random for the timing: they do not change it, as far as `detect` is given few candidates.
@@ -120,14 +120,130 @@ def speed(options):
     print(table(head, rows))
 
 
+def trained(folder, options):
+    """Train the variant on drawn shapes; return the detector and the images to judge it by."""
+    import keras
+
+    from ytrue.datasets import load, pipeline, write_shapes
+    from ytrue.encoders import preset
+    from ytrue.model import EfficientDet
+
+    size = (options.size, options.size)
+    sources = [
+        load(write_shapes(Path(folder) / name, num_images=count, image_size=size, seed=seed))
+        for name, count, seed in (("train", 800, 0), ("val", 100, 1))
+    ]
+    encoder = preset("ytrue", size, sources[0].num_classes)
+    keras.utils.set_random_seed(0)
+    model = EfficientDet(
+        options.variant,
+        encoder.num_classes,
+        pretrained="lite0-imagenet" if options.variant == "lite0" else None,
+    )
+    steps = options.ap
+    model.compile(
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(
+                0.0, steps, warmup_target=1e-3, warmup_steps=steps // 10
+            ),
+            global_clipnorm=10.0,
+        )
+    )
+    batches = pipeline(
+        sources[0], encoder, batch_size=8, shuffle=True, augment="light", epochs=None
+    )
+    model.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+    names, ids = sources[0].classes, sources[0].class_ids
+    return Detector(model, encoder, names, ids), sources
+
+
+def average_precision(call, source, encoder):
+    """Return (AP, AP at IoU 0.5) of COCO on the source, whose images have the network's size."""
+    import contextlib
+    import io
+
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from ytrue.datasets import pipeline
+    from ytrue.encoders.detections import detect
+
+    found = []
+    batches = pipeline(source, encoder, batch_size=1).as_numpy_iterator()
+    for example, (images, _) in zip(source, batches, strict=True):
+        outputs = call(images)
+        objects = detect(
+            outputs["scores"][0], outputs["boxes"][0], kind="scores", score_threshold=0.01
+        )
+        for (y, x, bottom, right), label, score in zip(
+            objects.boxes.tolist(), objects.labels, objects.scores, strict=True
+        ):
+            found.append({
+                "image_id": example.image_id, "category_id": source.class_ids[label],
+                "bbox": [x, y, right - x, bottom - y], "score": float(score),
+            })  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(source.source))
+        judge = COCOeval(truth, truth.loadRes(found), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return judge.stats[:2]
+
+
+def precision_of_each(options):
+    tf = tensorflow(options.threads)
+    from ytrue.datasets import pipeline
+    from ytrue.model.export import export, load_export
+
+    with tempfile.TemporaryDirectory() as folder:
+        detector, (train, val) = trained(folder, options)
+        encoder = detector.encoder
+        some = pipeline(train, encoder, batch_size=1).as_numpy_iterator()
+        representative = [images[0] for (images, _), _ in zip(some, range(100), strict=False)]
+        path = export(detector, Path(folder) / "export", representative=representative)
+        calls = {"graph": graph(tf, detector.model, detector)}
+        for precision in PRECISIONS:
+            calls[f"TFLite {precision}"] = load_export(path, precision=precision)
+        images = np.stack(representative[:20])
+        wanted = [calls["graph"](image[None]) for image in images]
+        rows = []
+        for name, call in calls.items():
+            scores, boxes = moved(call, images, wanted)
+            ap, ap50 = average_precision(call, val, encoder)
+            rows.append((name, f"{ap:.4f}", f"{ap50:.4f}", f"{scores:.1e}", f"{boxes:.1e}"))
+    print(machine("numpy", "tensorflow", "keras"))
+    print(
+        f"\n{options.variant} at {options.size}, {options.ap} steps of 8 on drawn shapes, judged on "
+        f"{len(val)} others; 100 representative images\n"
+    )
+    head = ("what", "AP", "AP at 0.5", "scores moved by", "boxes moved by, px")
+    print(table(head, rows))
+
+
+def moved(call, images, wanted):
+    """Return the largest differences of scores and of boxes of anchors that score above 0.05."""
+    scores, boxes = [0.0], [0.0]
+    for image, want in zip(images, wanted, strict=True):
+        found = call(image[None])
+        seen = want["scores"].max(axis=-1) >= 0.05
+        scores.append(np.abs(found["scores"] - want["scores"]).max())
+        boxes.append(np.abs(found["boxes"] - want["boxes"])[seen].max(initial=0))
+    return max(scores), max(boxes)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", default="d0")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--ap", type=int, default=0, metavar="STEPS", help="train, then measure AP")
     options = parser.parse_args()
-    speed(options)
+    if options.ap:
+        precision_of_each(options)
+    else:
+        speed(options)
 
 
 if __name__ == "__main__":
