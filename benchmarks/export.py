@@ -173,7 +173,7 @@ def average_precision(call, source, encoder):
     for example, (images, _) in zip(source, batches, strict=True):
         outputs = call(images)
         objects = detect(
-            outputs["scores"][0], outputs["boxes"][0], kind="scores", score_threshold=0.01
+            outputs["scores"][0], outputs["boxes"][0], logits=False, score_threshold=0.01
         )
         for (y, x, bottom, right), label, score in zip(
             objects.boxes.tolist(), objects.labels, objects.scores, strict=True

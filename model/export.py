@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +37,10 @@ from ytrue.model.exporting.manifest import (
     write_manifest,
 )
 from ytrue.normalising import NORMALISATIONS
-from ytrue.resizing import RESIZE_MODES, ResizeMode
+from ytrue.resizing import ResizeMode
+
+if TYPE_CHECKING:
+    from ytrue.model.predict import Detector
 
 Format = Literal["saved_model", "float32", "float16", "int8"]
 Precision = Literal["float32", "float16", "int8"]
@@ -45,30 +48,6 @@ Runtime = Literal["tflite", "saved_model"]
 
 FORMATS: Final = (SAVED_MODEL, *CONVERTERS)
 RUNTIMES: Final = ("tflite", "saved_model")
-
-
-class Detector(Protocol):
-    """What is exported: a network and all that its outputs mean."""
-
-    @property
-    def model(self) -> EfficientDet:
-        """The network, folded or not."""
-
-    @property
-    def encoder(self) -> AnchorEncoder:
-        """Whose targets it was trained on."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names, by label."""
-
-    @property
-    def class_ids(self) -> Sequence[int | str]:
-        """The ids in the source's files, by label."""
-
-    @property
-    def resize(self) -> ResizeMode:
-        """How images are fitted into the network's input."""
 
 
 def export(
@@ -85,7 +64,7 @@ def export(
     are inside, non-maximum suppression is not.
 
     Args:
-        detector: see `Detector`.
+        detector: a `ytrue.model.Detector`; its model may be folded or not.
         folder: new or empty.
         formats: any of "saved_model" and the TFLite precisions "float32", "float16", "int8".
         representative: for int8, a hundred or so images (height, width, 3) uint8 RGB, fitted into
@@ -100,7 +79,6 @@ def export(
     if unknown or not formats:
         raise ValueError(f"formats={formats}: expected some of {', '.join(FORMATS)}")
     encoder = detector.encoder
-    _check(detector)
     images = _images(representative, encoder.image_size) if "int8" in formats else []
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -243,20 +221,6 @@ def load_export(
         else runtimes.lite(folder / name, available_cores() if threads is None else threads)
     )
     return Export(folder, runtime, precision, content, run)
-
-
-def _check(detector: Detector) -> None:
-    encoder, count = detector.encoder, detector.model.num_classes
-    sizes = {
-        "encoder.num_classes": encoder.num_classes,
-        "classes": len(detector.classes),
-        "class_ids": len(detector.class_ids),
-    }
-    for name, size in sizes.items():
-        if size != count:
-            raise ValueError(f"{name}: {size}, but the model has {count} classes")
-    if detector.resize not in RESIZE_MODES:
-        raise ValueError(f"resize={detector.resize!r}: expected one of {', '.join(RESIZE_MODES)}")
 
 
 def _images(

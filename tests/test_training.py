@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,26 @@ def test_a_detector_comes_back_from_its_folder(finished):
     assert Detector.load(folder).description() == detector.description()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"classes": ("a",)},
+            "numbers of classes differ: the model's classes 4, .* class names 1,",
+        ),
+        ({"class_ids": (1, 2)}, "class names 4, class ids 2"),
+        ({"resize": "crop"}, "resize='crop': expected one of letterbox, stretch"),
+        (
+            {"encoder": preset("ytrue", (64, 96), 4, max_level=6)},
+            r"the model has levels \(3, 4, 5, 6, 7\), the encoder's grid \(3, 4, 5, 6\)",
+        ),
+    ],
+)
+def test_parts_that_do_not_go_together_make_no_detector(finished, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(finished[0], **change)
+
+
 def test_a_finished_run_is_not_trained_again(finished, shapes):
     detector, folder, *_ = finished
     learnt, held = load(shapes).hold_out(4)
@@ -215,8 +236,6 @@ def test_too_many_lost_objects_are_refused_with_the_report(shapes, tmp_path):
 
 
 def test_datasets_that_do_not_fit_are_refused(shapes, tmp_path):
-    from dataclasses import replace
-
     dataset = load(shapes)
     other = replace(dataset, classes=("a", "b", "c", "d"))
     encoder = preset("ytrue", (64, 96), dataset.num_classes)
