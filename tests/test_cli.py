@@ -210,7 +210,7 @@ def test_train_predict_evaluate(shapes, tmp_path):
 def test_training_on_lost_objects_is_refused_with_the_audit(shapes, tmp_path):
     done = run(
         "train", shapes, "-o", tmp_path / "run", "--preset", "retinanet", "--model", "nano",
-        "--size", "64", "--anchor-scale", "4", code=1,
+        "--size", "64", code=1,
     )  # fmt: skip
     assert "low-iou" in done.stdout
     assert "of the objects would own no anchor, more than the 5.0% allowed" in done.stderr

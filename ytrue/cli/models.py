@@ -145,7 +145,8 @@ def train(
     spec = DETECTORS[known(DETECTORS, model, "--model")]
     encoder = encoder_of(
         preset, size or str(spec.image_size), learnt,
-        anchor_scale=spec.anchor_scale if anchor_scale is None else anchor_scale,
+        anchor_scale=_anchor_scale(preset, spec.anchor_scale) if anchor_scale is None
+        else anchor_scale,
         max_level=spec.max_level,
     )  # fmt: skip
     recipe = Recipe(
@@ -169,6 +170,14 @@ def train(
     for why in watch.report.skipped.values():
         typer.echo(f"skipped: {why}", err=True)
     _show_run(out, as_json=as_json)
+
+
+def _anchor_scale(preset: str, of_model: float) -> float | None:
+    """Return the model's, but for presets whose anchors are their own."""
+    from ytrue.encoders.presets import PRESETS
+
+    own = preset in PRESETS and "shapes" in PRESETS[preset].grid()
+    return None if own else of_model
 
 
 def _show_run(out: Path, *, as_json: bool) -> None:
@@ -271,6 +280,10 @@ def predict(
         Path | None,
         typer.Option("--ids", help="Dataset whose image ids to write; without sources all of it."),
     ] = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option("--hold-out", min=2, help="Of --ids only what train held out."),
+    ] = None,
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder for a picture of each image.")
     ] = None,
@@ -299,7 +312,7 @@ def predict(
     from ytrue.model.predict import Timing, results
     from ytrue.model.predict import predict as predict_images
 
-    chosen = _sources(sources or [], ids, format, images)
+    chosen = _sources(sources or [], ids, hold_out, format, images)
     finder = _finder(run, runtime, precision, weights)
     timing = Timing()
     options = _options(suppression, soft, iou_threshold, score_threshold, max_detections)
@@ -347,7 +360,11 @@ def _say_predicted(
 
 
 def _sources(
-    paths: list[Path], ids: Path | None, format: str | None, images: Path | None
+    paths: list[Path],
+    ids: Path | None,
+    hold_out: int | None,
+    format: str | None,
+    images: Path | None,
 ) -> list[Source]:
     from ytrue.model.predict import image_files, images_of
 
@@ -356,6 +373,8 @@ def _sources(
             raise ValueError("name image files or folders, or a dataset with --ids")
         return image_files(paths)
     dataset = load(ids, format, images, False)
+    if hold_out is not None:
+        _, dataset = dataset.hold_out(hold_out)
     if not paths:
         return images_of(dataset)
     return images_of(dataset, [dataset.index_of(one.path.name) for one in image_files(paths)])
