@@ -251,16 +251,25 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, tmp_path):
 
 
 def test_the_demo_shows_everything(tmp_path):
-    said = run("demo", "-o", tmp_path, "--images", "8").stdout
+    said = run("demo", "-o", tmp_path, "--images", "16", "--steps", "4").stdout
     for part in (
         "12 problems",
         "matched",
         "wrote",
         "images (4, 512, 512, 3) float32",
+        "nano at 192 x 256 on 8 images, 2 epochs",
+        "AP50 on the 8 images held out: 0.0",
         "ytrue inspect",
     ):
         assert part in said
-    for name in ("assignment.png", "levels.png", "object.png", "audit.png", "audit.html"):
+    for name in (
+        "assignment.png",
+        "levels.png",
+        "object.png",
+        "audit.png",
+        "audit.html",
+        "found.png",
+    ):
         assert (tmp_path / name).stat().st_size > 5_000
 
 
