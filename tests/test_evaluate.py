@@ -140,7 +140,7 @@ def test_the_twelve_numbers_on_real_results(shared_data, tmp_path):
         if k % 3
     ]  # fmt: skip
     images = [
-        {"id": i, "file_name": f"{i}.jpg", "height": 900, "width": 900}
+        {"id": i, "file_name": f"not_written_{i}.jpg", "height": 900, "width": 900}
         for i in sorted({r["image_id"] for r in results})
     ]
     classes = [{"id": i, "name": str(i)} for i in sorted({r["category_id"] for r in results})]
@@ -334,7 +334,7 @@ def test_difficult_objects_count_for_voc_neither_way(tmp_path):
 @pytest.mark.parametrize("seed", range(6))
 def test_vocs_average_precision_is_the_kits(tmp_path, seed):
     rng = np.random.default_rng(seed)
-    images = [{**SIZED, "id": i, "file_name": f"{i}.jpg"} for i in range(3)]
+    images = [{**SIZED, "id": i, "file_name": f"not_written_{i}.jpg"} for i in range(3)]
     annotations = [
         {"bbox": [*map(int, rng.integers(0, 60, 2)), *map(int, rng.integers(5, 40, 2))],
          "image_id": int(rng.integers(3)), "category_id": int(rng.choice([3, 7])),
