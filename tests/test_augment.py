@@ -177,7 +177,9 @@ def test_a_function_gets_example_and_pixels():
 
 
 def test_unknown_augmentations_are_refused():
-    with pytest.raises(ValueError, match="augment='x': expected one of none, flip, mild, light, strong"):
+    with pytest.raises(
+        ValueError, match="augment='x': expected one of none, flip, mild, light, strong"
+    ):
         as_augment("x")
     with pytest.raises(ValueError, match="augment=3: expected a name, an albumentations.Compose"):
         as_augment(3)

@@ -234,7 +234,9 @@ class training_watch:
         parts = [f"epoch {entry['epoch']}"]
         parts += [f"{name} {entry[name]:.4f}" for name in ("loss", "class", "box")]
         parts += [f"{name} {entry[name]:.3f}" for name in ("AP", "AP50") if name in entry]
-        line = "  ".join([*parts, f"{entry['images_per_second']:.1f} images/s"])
+        if entry["images_per_second"]:  # an epoch of one step, which compiles, has no speed
+            parts.append(f"{entry['images_per_second']:.1f} images/s")
+        line = "  ".join(parts)
         if self.bar is None:
             typer.echo(line)
         else:
