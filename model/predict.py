@@ -363,9 +363,11 @@ def predict(
             if progress is not None:
                 progress(done, len(sources))
             for (source, _, placement), detections in zip(made, found, strict=True):
+                left = time.perf_counter()
                 yield Found(
                     source.image_id, source.path, placement.source, back(detections, placement)
                 )
+                start += time.perf_counter() - left  # the caller's own time
 
 
 def _readable(

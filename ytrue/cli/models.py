@@ -415,8 +415,9 @@ def _draw(pixels: Any, found: Found, finder: Finder, folder: Path) -> None:
         pixels, found.detections, classes=finder.classes, score_threshold=0.3,
         title=str(found.image_id),
     )  # fmt: skip
-    name = str(found.image_id).replace("/", "_")
-    viz.save_png(figure, folder / f"{Path(name).stem}.png")
+    # The suffix stays, as dog.jpg may lie beside dog.png.
+    name = str(found.image_id).replace("/", "_").replace(".", "_")
+    viz.save_png(figure, folder / f"{name}.png")
 
 
 @app.command()
