@@ -139,7 +139,7 @@ def run(code, **environment):
 # Norms are frozen: each replica would normalise its part of the batch by that part's statistics.
 MIRRORED = """
 import numpy as np, tensorflow as tf, keras
-from test_training import noise, small, as_tensors
+from test_step import noise, small, as_tensors
 from ytrue.model import DetectionLoss
 from ytrue.model.layers import BatchNorm
 from ytrue.model.step import training_step
@@ -181,7 +181,7 @@ def test_two_devices_train_as_one():
 WORKER = """
 import json, os, numpy as np, tensorflow as tf, keras
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
-from test_training import noise, small
+from test_step import noise, small
 from ytrue.model import DetectionLoss
 from ytrue.model.step import training_step
 with strategy.scope():
