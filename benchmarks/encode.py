@@ -24,9 +24,10 @@ from timing import machine, seconds, table
 
 from ytrue import Annotations
 from ytrue.encoders import AnchorGrid, preset
-from ytrue.encoders.anchor import _new_record, _new_targets
+from ytrue.encoders.anchor import _new_record
+from ytrue.encoders.batches import new_targets
 from ytrue.encoders.kernels.lattice import fill_boxes
-from ytrue.encoders.kernels.matching import match_images
+from ytrue.encoders.kernels.matching import Targets, match_images
 
 SIZES = {"D0": 512, "D1": 640, "D2": 768, "D3": 896, "D4": 1024, "D5": 1280, "D7": 1536}
 COUNTS = (1, 7, 30, 100, 500)
@@ -149,7 +150,7 @@ def measure(name, size, counts, *, peers):
     rows = []
     for position, count in enumerate(counts):
         batch = [objects(rng, count, size) for _ in range(BATCH)]
-        targets = _new_targets(BATCH, len(encoder.grid))
+        targets = Targets(**new_targets(encoder.spec, BATCH))
         packed = encoder._objects(batch)
         record = _new_record(len(packed.boxes), packed.boxes.dtype)
 

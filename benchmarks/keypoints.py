@@ -18,7 +18,7 @@ from timing import machine, table
 from ytrue import Annotations
 from ytrue.encoders import KeypointGridEncoder
 from ytrue.encoders.kernels.keypoints import encode_images
-from ytrue.encoders.keypoints import _new_record, _new_targets
+from ytrue.encoders.keypoints import _new_record
 
 BATCH, PEOPLE, LANDMARKS, SIZE = 64, 20, 17, 512
 ROUNDS = 15
@@ -107,8 +107,7 @@ def measure(name, options):
     rng = np.random.default_rng(0)
     batch = [people(rng) for _ in range(BATCH)]
     encoder = KeypointGridEncoder(SIZE, **({"num_classes": LANDMARKS} | options))
-    slots = len(encoder.cells) * encoder.points_per_cell
-    targets = _new_targets(BATCH, slots, encoder.num_classes)
+    targets = encoder._new_targets(BATCH)
     points = encoder._points(batch)
     record = _new_record(len(points.yxv), len(encoder.grid))
     cells, rules = encoder.cells.cells, encoder._rules
@@ -122,7 +121,7 @@ def measure(name, options):
             array.fill(value)
 
     def fill_new():
-        fill(_new_targets(BATCH, slots, encoder.num_classes))
+        fill(encoder._new_targets(BATCH))
 
     kernel = partial(encode_images, 0, BATCH, cells, rules, points, record, targets)
 

@@ -23,7 +23,7 @@ from ytrue.cores import available_cores
 from ytrue.datasets.augment import Augment, Job, as_augment
 from ytrue.datasets.dataset import ImageStore
 from ytrue.datasets.pixels import PAD, Pixels, image_reader
-from ytrue.errors import DataError
+from ytrue.errors import DataError, check_choice
 from ytrue.normalising import NORMALISATIONS
 from ytrue.resizing import RESIZE_MODES, ResizeMode
 
@@ -186,8 +186,7 @@ def _check(
         ("images", images, ("uint8", *NORMALISATIONS)),
         ("on_error", on_error, ("raise", "skip")),
     ):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
+        check_choice(name, value, allowed)
     if not 0 <= shard[0] < shard[1] or shard[1] > len(dataset):
         raise ValueError(
             f"shard={shard}: expected (index, count), 0 <= index < count <= {len(dataset)}"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -13,13 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.contract import (
+    IGNORE,
+    POSITIVE,
+    Assignment,
+    Outcome,
+    Spec,
+    Target,
+    config_digest,
+)
+from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect
+from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import matching
 from ytrue.encoders.kernels.matching import Objects, Record, Rules, Targets, match_images
 from ytrue.encoders.threads import run_split
+from ytrue.errors import check_choice
 
 _FORCE: Final = {
     "none": matching.FORCE_NONE,
@@ -31,8 +40,12 @@ _PADDING: Final = {
     "ignore": matching.PADDING_IGNORE,
     "ignore-positive": matching.PADDING_OVERRIDES,
 }
-_CROWD: Final = ("ignore", "negative")
-_DEGENERATE: Final = ("report", "match")
+_CHOICES: Final = {
+    "force": tuple(_FORCE),
+    "padding": tuple(_PADDING),
+    "crowd": ("ignore", "negative"),
+    "degenerate": ("report", "match"),
+}
 _LOST_KIND: Final[dict[int, Outcome]] = {
     matching.CROWD: "crowd",
     matching.NO_AREA: "no-area",
@@ -126,9 +139,7 @@ class AnchorEncoder:
         coder: BoxCoder | None = None,
         union_epsilon: float = 0.0,
     ) -> None:
-        values = locals() | {"coder": BoxCoder() if coder is None else coder}
-        for field in fields(self):
-            object.__setattr__(self, field.name, values[field.name])
+        set_fields(self, locals() | {"coder": BoxCoder() if coder is None else coder})
         self._check()
 
     def _check(self) -> None:
@@ -139,10 +150,8 @@ class AnchorEncoder:
                 f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "
                 "0 < negative_iou <= positive_iou <= 1"
             )
-        _check_choice("force", self.force, _FORCE)
-        _check_choice("padding", self.padding, _PADDING)
-        _check_choice("crowd", self.crowd, _CROWD)
-        _check_choice("degenerate", self.degenerate, _DEGENERATE)
+        for name, allowed in _CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
         if self.min_force_iou >= 1 or (self.min_force_iou < 0 and self.force != "argmax"):
             raise ValueError(
                 f"min_force_iou={self.min_force_iou} with force={self.force!r}: expected a number "
@@ -173,8 +182,7 @@ class AnchorEncoder:
 
     def config(self) -> dict[str, Any]:
         """Return the parameters as plain JSON values; equal config means equal targets."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {
+        return fields_of(self) | {
             "encoder": "anchor",
             "grid": self.grid.config(),
             "coder": self.coder.config(),
@@ -188,9 +196,7 @@ class AnchorEncoder:
             ValueError: the config of another encoder.
             TypeError: a parameter that is missing or unknown.
         """
-        values = dict(config)
-        if values.pop("encoder", "anchor") != "anchor":
-            raise ValueError(f"this is the config of a {config['encoder']!r} encoder, not 'anchor'")
+        values = arguments_in(config, "anchor")
         values["grid"] = AnchorGrid(**values["grid"])
         values["coder"] = BoxCoder(**values["coder"])
         return cls(**values)
@@ -198,15 +204,13 @@ class AnchorEncoder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the config, in hex."""
-        text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return config_digest(self.config())
 
     def __getstate__(self) -> dict[str, Any]:
         return self.config()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, getattr(self.from_config(state), field.name))
+        set_fields(self, fields_of(self.from_config(state)))
 
     @cached_property
     def _rules(self) -> Rules:
@@ -302,20 +306,21 @@ class AnchorEncoder:
     def _match(self, batch: Sequence[Annotations]) -> tuple[Targets, Record]:
         objects = self._objects(batch)
         anchors, lattice, rules = self.grid.boxes, self.grid.lattice, self._rules
-        targets = _new_targets(len(batch), len(self.grid))
+        targets = Targets(**new_targets(self.spec, len(batch)))
         record = _new_record(len(objects.boxes), objects.boxes.dtype)
 
         def share(first: int, end: int) -> int:
             bad: int = match_images(first, end, anchors, lattice, rules, objects, targets, record)
             return bad
 
-        bad = run_split(share, len(batch), bytes_each=25 * len(self.grid))
+        bad = run_split(share, len(batch), bytes_each=bytes_of(self.spec))
         if bad >= 0:
-            self._raise_label(batch, objects, bad)
+            raise label_error(
+                batch, bad, objects.starts, int(objects.labels[bad]), self.num_classes
+            )
         return targets, record
 
     def _objects(self, batch: Sequence[Annotations]) -> Objects:
-        height, width = self.image_size
         if len(batch) == 1:
             one = batch[0]
             boxes, labels, crowd = one.boxes, one.labels, one.crowd
@@ -325,7 +330,6 @@ class AnchorEncoder:
             labels = np.concatenate([one.labels for one in batch]) if batch else _NO_LABELS
             crowd = np.concatenate([one.crowd for one in batch]) if batch else _NO_CROWD
             starts = np.cumsum([0, *(len(one) for one in batch)])
-        whole = (0.0, 0.0, float(height), float(width))
         boxes = boxes.astype(self.grid.precision, copy=False)
         mask_of, integrals = _NO_MASK_OF, _NO_INTEGRALS
         if self.crowd == "ignore" and any(one.masks is not None for one in batch):
@@ -335,7 +339,7 @@ class AnchorEncoder:
             labels=labels,
             crowd=crowd,
             starts=starts,
-            contents=np.array([one.content or whole for one in batch], np.float64).reshape(-1, 4),
+            contents=contents_of(batch, self.image_size),
             mask_of=mask_of,
             integrals=integrals,
         )
@@ -358,7 +362,7 @@ class AnchorEncoder:
                     continue
                 if (mask.height, mask.width) != self.image_size:
                     raise ValueError(
-                        f"{_example(position, batch)}the mask of crowd object {k} is "
+                        f"{example_words(position, batch)}the mask of crowd object {k} is "
                         f"{mask.height}x{mask.width}, the network input is "
                         f"{self.image_size[0]}x{self.image_size[1]}; resize annotations and image "
                         "together (ytrue.resizing.place(...).apply)"
@@ -370,14 +374,6 @@ class AnchorEncoder:
                 integrals.append(np.pad(above_left, ((1, 0), (1, 0))))
             first += len(one)
         return boxes, mask_of, np.stack(integrals) if integrals else _NO_INTEGRALS
-
-    def _raise_label(self, batch: Sequence[Annotations], objects: Objects, bad: int) -> None:
-        position = int(np.searchsorted(objects.starts, bad, side="right")) - 1
-        raise ValueError(
-            f"{_example(position, batch)}object {bad - objects.starts[position]} has label "
-            f"{objects.labels[bad]}, expected 0 to {self.num_classes - 1} (labels count from 0, "
-            "without a background class)"
-        )
 
     # Targets to losses, other layouts and back.
 
@@ -443,23 +439,6 @@ _NO_MASK_OF: Final = np.zeros(0, np.int64)
 _NO_INTEGRALS: Final = np.zeros((0, 1, 1), np.int64)
 
 
-def _new_targets(images: int, anchors: int) -> Targets:
-    """Return uninitialised arrays cut from one block.
-
-    One allocation instead of four: the allocator then reuses it from call to call, where four
-    below its limits made it return and fault in fresh pages each time (ten times slower at D0).
-    """
-    count = images * anchors
-    block = np.empty(25 * count, np.uint8)
-    box, label, owner, state = np.split(block, (16 * count, 20 * count, 24 * count))
-    return Targets(
-        state=state.view(np.int8).reshape(images, anchors),
-        label=label.view(np.int32).reshape(images, anchors),
-        box=box.view(np.float32).reshape(images, anchors, 4),
-        object=owner.view(np.int32).reshape(images, anchors),
-    )
-
-
 def _new_record(objects: int, precision: np.dtype[Any]) -> Record:
     return Record(
         kind=np.empty(objects, np.int8),
@@ -478,12 +457,3 @@ def _tight_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     if not rows.size:
         return 0, 0, 0, 0
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _check_choice(name: str, value: str, allowed: Sequence[str] | Mapping[str, int]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
-
-
-def _example(position: int, batch: Sequence[Annotations]) -> str:
-    return f"example {position} of the batch: " if len(batch) > 1 else ""

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.errors import check_choice
+
 CODERS: Final = ("centre", "corner")
 LARGEST_LOG: Final = math.log(1000 / 16)
 """Where predicted log sides are cut, so that exp stays finite (torchvision, detectron2)."""
@@ -40,8 +42,7 @@ class BoxCoder:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "std", tuple(map(float, self.std)))
-        if self.kind not in CODERS:
-            raise ValueError(f"kind={self.kind!r}: expected one of {', '.join(CODERS)}")
+        check_choice("kind", self.kind, CODERS)
         if len(self.std) != 4 or not all(0 < number < math.inf for number in self.std):
             raise ValueError(f"std={self.std}: expected four numbers above 0")
         if not 0 < self.epsilon < 1:

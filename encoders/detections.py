@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations
 from ytrue.encoders.kernels.candidates import best_classes
 from ytrue.encoders.kernels.suppression import suppress, suppress_points
+from ytrue.errors import check_choice
 
 CANDIDATES: Final = 5000
 """How many candidates enter the suppression at most (google/automl's max_nms_inputs)."""
@@ -72,8 +73,7 @@ def detect(
         ("scope", scope, get_args(Scope)),
         ("method", method, get_args(Method)),
     ):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
+        check_choice(name, value, allowed)
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold={score_threshold}: expected a number in [0, 1]")
     if not sigma > 0:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.lattice import Lattice, fill_boxes, fill_edges
+from ytrue.errors import check_choice
 
 Stride = Literal["fractional", "power", "floor"]
 Precision = Literal["float32", "float64"]
@@ -120,12 +121,8 @@ class AnchorGrid:
                 f"shapes has {len(self.shapes)} entries, expected one for each of the {levels} "
                 f"levels {self.min_level} to {self.max_level}"
             )
-        if self.stride not in _STRIDES:
-            raise ValueError(f"stride={self.stride!r}: expected one of {', '.join(_STRIDES)}")
-        if self.precision not in _PRECISIONS:
-            raise ValueError(
-                f"precision={self.precision!r}: expected one of {', '.join(_PRECISIONS)}"
-            )
+        check_choice("stride", self.stride, _STRIDES)
+        check_choice("precision", self.precision, _PRECISIONS)
         if not 0 <= self.cell_offset <= 1:
             raise ValueError(f"cell_offset={self.cell_offset}: expected a number in [0, 1]")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -13,12 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import POSITIVE, PointAssignment, PointOutcome, Spec, Target
+from ytrue.contract import (
+    POSITIVE,
+    PointAssignment,
+    PointOutcome,
+    Spec,
+    Target,
+    config_digest,
+)
+from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.detections import detect_points, sigmoid
+from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
 from ytrue.encoders.kernels import keypoints as kernels
 from ytrue.encoders.kernels.keypoints import Points, Record, Rules, Targets
 from ytrue.encoders.threads import run_split
+from ytrue.errors import check_choice
 
 _CHOICES: Final = {
     "slots": ("any", "fixed"),
@@ -110,9 +118,7 @@ class KeypointGridEncoder:
         hidden: Literal["teach", "skip"] = "teach",
     ) -> None:
         cells = CellGrid(image_size, grid, stride=stride)
-        values = locals() | {"image_size": cells.image_size, "grid": cells.grid}
-        for field in fields(self):
-            object.__setattr__(self, field.name, values[field.name])
+        set_fields(self, locals() | {"image_size": cells.image_size, "grid": cells.grid})
         self._check()
 
     def _check(self) -> None:
@@ -121,10 +127,7 @@ class KeypointGridEncoder:
             if int(value) != value or value < 1:
                 raise ValueError(f"{name}={value}: expected a whole number above 0")
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: expected one of {', '.join(allowed)}"
-                )
+            check_choice(name, getattr(self, name), allowed)
         one_each = self.slots == "fixed" and self.classes == "landmark"
         if one_each and self.points_per_cell != self.num_classes:
             raise ValueError(
@@ -163,8 +166,7 @@ class KeypointGridEncoder:
 
     def config(self) -> dict[str, Any]:
         """Return the parameters as plain JSON values; equal config means equal targets."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {
+        return fields_of(self) | {
             "encoder": "keypoint-grid",
             "image_size": list(self.image_size),
             "grid": [list(counts) for counts in self.grid],
@@ -178,25 +180,18 @@ class KeypointGridEncoder:
             ValueError: the config of another encoder.
             TypeError: a parameter that is missing or unknown.
         """
-        values = dict(config)
-        if values.pop("encoder", "keypoint-grid") != "keypoint-grid":
-            raise ValueError(
-                f"this is the config of a {config['encoder']!r} encoder, not 'keypoint-grid'"
-            )
-        return cls(**values)
+        return cls(**arguments_in(config, "keypoint-grid"))
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the config, in hex."""
-        text = json.dumps(self.config(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return config_digest(self.config())
 
     def __getstate__(self) -> dict[str, Any]:
         return self.config()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, getattr(self.from_config(state), field.name))
+        set_fields(self, fields_of(self.from_config(state)))
 
     @cached_property
     def _rules(self) -> Rules:
@@ -279,8 +274,7 @@ class KeypointGridEncoder:
 
     def _assign(self, batch: Sequence[Annotations]) -> tuple[Targets, Points, Record]:
         points = self._points(batch)
-        slots = len(self.cells) * self.points_per_cell
-        targets = _new_targets(len(batch), slots, self.num_classes)
+        targets = self._new_targets(len(batch))
         record = _new_record(len(points.yxv), len(self.grid))
         cells, rules = self.cells.cells, self._rules
 
@@ -288,12 +282,21 @@ class KeypointGridEncoder:
             kernels.encode_images(first, end, cells, rules, points, record, targets)
             return 0
 
-        run_split(share, len(batch), bytes_each=_slot_bytes(self.num_classes) * slots)
+        run_split(share, len(batch), bytes_each=bytes_of(self.spec))
         return targets, points, record
 
+    def _new_targets(self, count: int) -> Targets:
+        """Return uninitialised arrays for the kernel, in which all slots are one axis."""
+        slots = len(self.cells) * self.points_per_cell
+        trailing = len(self._positions) + 2  # after the batch, the cells and their slots
+        return Targets(
+            **{
+                name: array.reshape(count, slots, *array.shape[trailing:])
+                for name, array in new_targets(self.spec, count).items()
+            }
+        )
+
     def _points(self, batch: Sequence[Annotations]) -> Points:
-        height, width = self.image_size
-        whole = (0.0, 0.0, float(height), float(width))
         given = [one.keypoints for one in batch]
         for position, keypoints in enumerate(given):
             if keypoints is not None:
@@ -308,7 +311,7 @@ class KeypointGridEncoder:
             objects=np.concatenate(([0], np.cumsum(counts))),
             labels=np.concatenate([*(one.labels for one in batch), _NO_LABELS]),
             crowd=np.concatenate([*(one.crowd for one in batch), _NO_CROWD]),
-            contents=np.array([one.content or whole for one in batch], np.float64).reshape(-1, 4),
+            contents=contents_of(batch, self.image_size),
         )
         if self.classes == "object":
             self._check_labels(points, batch)
@@ -319,19 +322,15 @@ class KeypointGridEncoder:
         for name, bounds in room.items():
             if bounds and count > getattr(self, name):
                 raise ValueError(
-                    f"{_example(position, batch)}objects have {count} keypoints, expected at most "
+                    f"{example_words(position, batch)}objects have {count} keypoints, expected at most "
                     f"{name}={getattr(self, name)}"
                 )
 
     def _check_labels(self, points: Points, batch: Sequence[Annotations]) -> None:
         wrong = np.flatnonzero((points.labels < 0) | (points.labels >= self.num_classes))
         if wrong.size:
-            position = int(np.searchsorted(points.objects, wrong[0], side="right")) - 1
-            raise ValueError(
-                f"{_example(position, batch)}object {wrong[0] - points.objects[position]} has "
-                f"label {points.labels[wrong[0]]}, expected 0 to {self.num_classes - 1} (labels "
-                "count from 0, without a background class)"
-            )
+            bad = int(wrong[0])
+            raise label_error(batch, bad, points.objects, int(points.labels[bad]), self.num_classes)
 
     # Targets to losses, other layouts and back.
 
@@ -486,24 +485,6 @@ _NO_LABELS: Final = np.zeros(0, np.int32)
 _NO_CROWD: Final = np.zeros(0, bool)
 
 
-def _slot_bytes(num_classes: int) -> int:
-    return 4 * num_classes + 8 + 4 + 1
-
-
-def _new_targets(images: int, slots: int, num_classes: int) -> Targets:
-    """Return uninitialised arrays cut from one block, as for anchors: one allocation to reuse."""
-    count = images * slots
-    block = np.empty(_slot_bytes(num_classes) * count, np.uint8)
-    ends = np.cumsum((4 * num_classes * count, 8 * count, 4 * count))
-    label, offset, owner, state = np.split(block, ends)
-    return Targets(
-        state=state.view(np.int8).reshape(images, slots),
-        offset=offset.view(np.float32).reshape(images, slots, 2),
-        label=label.view(np.float32).reshape(images, slots, num_classes),
-        object=owner.view(np.int32).reshape(images, slots),
-    )
-
-
 def _new_record(points: int, grids: int) -> Record:
     return Record(
         kind=np.empty(points, np.int8),
@@ -522,7 +503,3 @@ def _around(keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
     low = np.where(labelled, keypoints[..., :2], np.float32(np.inf)).min(axis=1)
     high = np.where(labelled, keypoints[..., :2], np.float32(-np.inf)).max(axis=1)
     return np.concatenate((low, high), axis=-1)
-
-
-def _example(position: int, batch: Sequence[Annotations]) -> str:
-    return f"example {position} of the batch: " if len(batch) > 1 else ""

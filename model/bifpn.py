@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import keras
 import tensorflow as tf
 
+from ytrue.errors import check_choice
 from ytrue.model.layers import ConvNorm, Shape, activate, built
 from ytrue.model.variants import Fusion
 
@@ -226,8 +227,7 @@ class BiFPN(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if fusion not in FUSIONS:
-            raise ValueError(f"fusion={fusion!r}: expected one of {', '.join(FUSIONS)}")
+        check_choice("fusion", fusion, FUSIONS)
         if max_level <= min_level:
             raise ValueError(
                 f"min_level={min_level}, max_level={max_level}: a pyramid needs two levels or more"

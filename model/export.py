@@ -23,7 +23,7 @@ from ytrue.cores import available_cores
 from ytrue.encoders import AnchorEncoder
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect
-from ytrue.errors import DataError
+from ytrue.errors import DataError, check_choice
 from ytrue.model.efficientdet import EfficientDet
 from ytrue.model.exporting import decoder, runtimes
 from ytrue.model.exporting.graph import Prediction
@@ -199,10 +199,8 @@ def load_export(
         ValueError: an unknown runtime or precision.
         DataError: no export, files missing or changed, or another encoder's.
     """
-    if runtime not in RUNTIMES:
-        raise ValueError(f"runtime={runtime!r}: expected one of {', '.join(RUNTIMES)}")
-    if precision not in CONVERTERS:
-        raise ValueError(f"precision={precision!r}: expected one of {', '.join(CONVERTERS)}")
+    check_choice("runtime", runtime, RUNTIMES)
+    check_choice("precision", precision, CONVERTERS)
     if runtime == "saved_model" and precision != "float32":
         raise ValueError(f"precision={precision!r}: the SavedModel is float32")
     folder = Path(folder)

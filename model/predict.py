@@ -21,7 +21,7 @@ from ytrue.cores import available_cores
 from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.datasets.pixels import PAD, Pixels, image_reader, place_pixels
 from ytrue.encoders.anchor import AnchorEncoder
-from ytrue.errors import DataError
+from ytrue.errors import DataError, check_choice
 from ytrue.model.evaluating.results import coco_records
 from ytrue.resizing import RESIZE_MODES, Placement, ResizeMode, place
 
@@ -105,8 +105,7 @@ class Detector:
                 f"the model has levels {self.model.levels}, the encoder's grid "
                 f"{self.encoder.grid.levels}: build the grid with the model's"
             )
-        if self.resize not in RESIZE_MODES:
-            raise ValueError(f"resize={self.resize!r}: expected one of {', '.join(RESIZE_MODES)}")
+        check_choice("resize", self.resize, RESIZE_MODES)
 
     @cached_property
     def _graph(self) -> Callable[[Any], dict[str, Any]]:

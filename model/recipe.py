@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, get_args
 import keras
 import tensorflow as tf
 
+from ytrue.errors import check_choice
+
 OptimizerName = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
@@ -88,10 +90,7 @@ class Recipe:
                 top = "" if high == math.inf else f" and below {high}"
                 raise ValueError(f"{name}={value}: expected a number from {low}{top}")
         for name, allowed in (("optimizer", OptimizerName), ("precision", Precision)):
-            if getattr(self, name) not in get_args(allowed):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: expected one of {', '.join(get_args(allowed))}"
-                )
+            check_choice(name, getattr(self, name), get_args(allowed))
         for name in ("learning_rate", "weight_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:

@@ -83,7 +83,7 @@ def _cells(axes: Axes, assignment: PointAssignment, level: int) -> None:
     """Shade the cells that hold a point, the fuller the stronger, and draw the grid if it is coarse."""
     rows, columns = assignment.grid[level]
     height, width = assignment.image_size
-    first = sum(r * c for r, c in assignment.grid[:level])
+    first = assignment.first_cell(level)
     state = assignment.state.reshape(-1, assignment.slots_per_cell)[first : first + rows * columns]
     count = (state == 1).sum(axis=1)
     tall, wide = height / rows, width / columns

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
@@ -48,6 +50,12 @@ point that is served before it).
 """
 POINT_OUTCOMES: Final[tuple[PointOutcome, ...]] = get_args(PointOutcome)
 POINT_LOST: Final[tuple[PointOutcome, ...]] = POINT_OUTCOMES[4:]
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of an encoder's config, in hex: its `digest`."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @runtime_checkable
@@ -258,13 +266,16 @@ class PointAssignment:
             return "owns " + ", ".join(place for place in places if place)
         return _POINT_WORDS[outcome]
 
+    def first_cell(self, level: int) -> int:
+        """Return the index of a grid's first cell, counted through all grids."""
+        return sum(rows * columns for rows, columns in self.grid[:level])
+
     def _place(self, level: int, index: int) -> str:
         slot = int(self.slot[level, index])
         if slot < 0:
             return ""
         rows, columns = self.grid[level]
-        cell = slot // self.slots_per_cell - sum(r * c for r, c in self.grid[:level])
-        row, column = divmod(cell, columns)
+        row, column = divmod(slot // self.slots_per_cell - self.first_cell(level), columns)
         return (
             f"slot {slot % self.slots_per_cell} of the cell in row {row}, column {column} of "
             f"{rows}x{columns}"

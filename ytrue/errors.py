@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -16,6 +17,12 @@ class DataError(ValueError):
         self.what, self.where, self.do = what, str(where), do
         message = f"{where}: {what}" if str(where) else what
         super().__init__(f"{message}; {do}" if do else message)
+
+
+def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise ValueError, naming the argument, if its value is none of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Polygon
+from ytrue.errors import check_choice
 from ytrue.rle import RLE
 
 ResizeMode = Literal["letterbox", "stretch"]
@@ -89,8 +90,7 @@ def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> 
     Raises:
         ValueError: an unknown mode or a size below 1 pixel.
     """
-    if mode not in RESIZE_MODES:
-        raise ValueError(f"resize={mode!r}: expected one of {', '.join(RESIZE_MODES)}")
+    check_choice("resize", mode, RESIZE_MODES)
     if min(*source, *frame) < 1:
         raise ValueError(f"cannot place an image of {source} in {frame}: a side is below 1 pixel")
     if mode == "stretch":

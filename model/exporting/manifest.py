@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from ytrue.contract import config_digest
 from ytrue.errors import DataError
 
 MANIFEST: Final = "export.json"
@@ -57,12 +58,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             do="export again",
         )
     return dict(content)
-
-
-def config_digest(config: dict[str, Any]) -> str:
-    """Return the SHA-256 of an encoder's config, in hex: its `digest`."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_files(folder: Path, content: dict[str, Any], wanted: Iterable[str]) -> None:

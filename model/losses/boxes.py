@@ -8,6 +8,7 @@ from typing import Final, Literal
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
+from ytrue.errors import check_choice
 
 Kind = Literal["iou", "giou", "diou", "ciou"]
 KINDS: Final = ("iou", "giou", "diou", "ciou")
@@ -65,8 +66,7 @@ def iou_loss(prediction: tf.Tensor, target: tf.Tensor, *, kind: Kind = "iou") ->
         google/automl iou_utils.py. CIoU's aspect term has its true gradient here; the official
         code's does not reach the prediction.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
+    check_choice("kind", kind, KINDS)
     p, t = (tf.cast(boxes, tf.float32) for boxes in (prediction, target))
     p_low, p_high, t_low, t_high = p[..., :2], p[..., 2:], t[..., :2], t[..., 2:]
     p_sides, t_sides = tf.maximum(p_high - p_low, 0.0), tf.maximum(t_high - t_low, 0.0)
