@@ -11,16 +11,17 @@ import tensorflow as tf
 from ytrue.contract import POSITIVE
 from ytrue.model.losses.boxes import KINDS, Kind, decode_offsets, huber_loss, iou_loss
 from ytrue.model.losses.focal import check, focal_loss
+from ytrue.model.losses.forms import Form, check_equal, check_form, check_present
+from ytrue.model.losses.replicas import over_replicas
 
 Normalizer = Literal["batch", "moving_average"]
 
-# Axes (None: any length), and whether integer.
-_FORMS: Final = {
-    "targets' state": ((None, None), True),
-    "targets' label": ((None, None), True),
-    "targets' box": ((None, None, 4), False),
-    "predictions' class": ((None, None, None), False),
-    "predictions' box": ((None, None, 4), False),
+_FORMS: Final[dict[str, Form]] = {
+    "targets' state": (("B", "A"), True),
+    "targets' label": (("B", "A"), True),
+    "targets' box": (("B", "A", 4), False),
+    "predictions' class": (("B", "A", "C"), False),
+    "predictions' box": (("B", "A", 4), False),
 }
 
 
@@ -145,11 +146,7 @@ class DetectionLoss:
 
     def _normalizer(self, count: tf.Tensor, training: bool) -> tf.Tensor:
         """Return what this replica divides by: the batch's positives over the replicas."""
-        context = tf.distribute.get_replica_context()
-        replicas = 1
-        if context is not None:
-            replicas = context.num_replicas_in_sync
-            count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+        count, replicas = over_replicas(count)
         if self.average is not None:
             before = tf.convert_to_tensor(self.average)
             moved = before * self.momentum + count * (1.0 - self.momentum)
@@ -162,50 +159,23 @@ class DetectionLoss:
     def _checked(
         self, targets: Mapping[str, tf.Tensor], predictions: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        for what, given, names in (
-            ("targets", targets, ("state", "label", "box")),
-            ("predictions", predictions, ("class", "box")),
-        ):
-            missing = [name for name in names if name not in given]
-            if missing:
-                raise ValueError(
-                    f"{what} lack {', '.join(missing)}: they have {', '.join(sorted(given))}"
-                )
+        check_present("targets", targets, ("state", "label", "box"))
+        check_present("predictions", predictions, ("class", "box"))
         state, label, box = (tf.convert_to_tensor(targets[n]) for n in ("state", "label", "box"))
         inputs = (state, label, box, predictions["class"], predictions["box"])
         arrays = dict(zip(_FORMS, inputs, strict=True))
         for name, array in arrays.items():
-            _check_form(name, array)
-        _check_equal("batch sizes differ", {name: x.shape[0] for name, x in arrays.items()})
+            check_form(name, array, _FORMS[name])
+        check_equal("batch sizes differ", {name: x.shape[0] for name, x in arrays.items()})
         anchors = {name: x.shape[1] for name, x in arrays.items()}
         if self.anchors is not None:
             anchors["the loss's anchors"] = self.anchors.shape[0]
-        _check_equal(
+        check_equal(
             "numbers of anchors differ",
             anchors,
             "; are encoder and model of one image size, levels and anchors a cell?",
         )
         return state, label, tf.cast(box, tf.float32)
-
-
-def _check_form(name: str, array: tf.Tensor) -> None:
-    axes, integer = _FORMS[name]
-    dtype = tf.as_dtype(array.dtype)
-    fits = tf.TensorShape(axes).is_compatible_with(array.shape)
-    if not fits or not (dtype.is_integer if integer else dtype.is_floating):
-        wanted = ", ".join("BAC"[k] if n is None else str(n) for k, n in enumerate(axes))
-        raise ValueError(
-            f"{name} ({', '.join(map(str, array.shape))}) {dtype.name}: expected ({wanted}) "
-            f"{'integer' if integer else 'floating'}"
-        )
-
-
-def _check_equal(what: str, sizes: Mapping[str, int | None], hint: str = "") -> None:
-    """Raise ValueError if sizes differ; None, unknown until run time, equals any."""
-    known = {name: size for name, size in sizes.items() if size is not None}
-    if len(set(known.values())) > 1:
-        counts = ", ".join(f"{name} {size}" for name, size in known.items())
-        raise ValueError(f"{what}: {counts}{hint}")
 
 
 def l2_loss(variables: Any, weight_decay: float) -> tf.Tensor:

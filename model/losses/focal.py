@@ -25,7 +25,7 @@ def focal_terms(
     logits: tf.Tensor,
     targets: tf.Tensor,
     *,
-    alpha: float = 0.25,
+    alpha: float | None = 0.25,
     gamma: float = 1.5,
     label_smoothing: float = 0.0,
 ) -> tf.Tensor:
@@ -34,7 +34,7 @@ def focal_terms(
     Args:
         logits: any shape.
         targets: 0 or 1, of the same shape.
-        alpha: weight of positives; negatives weigh 1 - alpha.
+        alpha: weight of positives; negatives weigh 1 - alpha. None: both weigh 1.
         gamma: how much easy ones are played down; 0 is the plain cross entropy.
         label_smoothing: in [0, 1); the cross entropy's targets become `smoothing / 2` and
             `1 - smoothing / 2`.
@@ -46,10 +46,11 @@ def focal_terms(
     logits, targets = tf.cast(logits, tf.float32), tf.cast(targets, tf.float32)
     positive = targets > 0.5
     z = tf.where(positive, -logits, logits)
-    weight = tf.where(positive, alpha, 1.0 - alpha)
     # log(1 - p_t) as a softplus, not a difference, so that automatic gradients do not cancel.
     power = tf.exp(-gamma * tf.math.softplus(-z))
-    return weight * power * _entropy(z, tf.math.softplus(z), label_smoothing)
+    if alpha is not None:
+        power = tf.where(positive, alpha, 1.0 - alpha) * power
+    return power * _entropy(z, tf.math.softplus(z), label_smoothing)
 
 
 def focal_loss(
@@ -181,9 +182,9 @@ def _factor(z: tf.Tensor, softplus: tf.Tensor, gamma: float, smoothing: float) -
     return factor - smoothing / 2 if smoothing else factor
 
 
-def check(alpha: float, gamma: float, label_smoothing: float) -> None:
+def check(alpha: float | None, gamma: float, label_smoothing: float) -> None:
     """Raise ValueError for arguments out of range."""
-    if not 0 <= alpha <= 1:
+    if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}: expected a weight in [0, 1]")
     if not gamma >= 0:
         raise ValueError(f"gamma={gamma}: expected 0 or more")

@@ -1,0 +1,52 @@
+"""Checks that a loss makes of targets and predictions, in words that name the array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# Axes, a letter for any length, "..." for any number of them; and whether integer.
+Form = tuple[tuple[str | int, ...], bool]
+
+
+def check_present(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise ValueError, telling what there is, if one of the names is missing."""
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise ValueError(f"{what} lack {', '.join(missing)}: they have {', '.join(sorted(given))}")
+
+
+def check_form(name: str, array: tf.Tensor, form: Form) -> None:
+    """Raise ValueError if an array has another number or length of axes, or kind of dtype."""
+    axes, integer = form
+    dtype = tf.as_dtype(array.dtype)
+    if not _fits(array.shape, axes) or not (dtype.is_integer if integer else dtype.is_floating):
+        raise ValueError(
+            f"{name} {shape_words(array)} {dtype.name}: expected ({', '.join(map(str, axes))}) "
+            f"{'integer' if integer else 'floating'}"
+        )
+
+
+def _fits(shape: Any, axes: tuple[str | int, ...]) -> bool:
+    shape = tf.TensorShape(shape)
+    lengths = [None if isinstance(axis, str) else axis for axis in axes]
+    if "..." in axes and shape.rank is not None:
+        place = axes.index("...")
+        lengths[place : place + 1] = [None] * max(0, shape.rank - len(axes) + 1)
+    return bool(shape.rank is None or tf.TensorShape(lengths).is_compatible_with(shape))
+
+
+def check_equal(what: str, sizes: Mapping[str, int | None], hint: str = "") -> None:
+    """Raise ValueError if sizes differ; None, unknown until run time, equals any."""
+    known = {name: size for name, size in sizes.items() if size is not None}
+    if len(set(known.values())) > 1:
+        counts = ", ".join(f"{name} {size}" for name, size in known.items())
+        raise ValueError(f"{what}: {counts}{hint}")
+
+
+def shape_words(array: tf.Tensor) -> str:
+    """Return an array's shape as "(2, None, 4)"."""
+    shape = tf.TensorShape(array.shape)
+    return "(...)" if shape.rank is None else f"({', '.join(map(str, shape.as_list()))})"
