@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.model.evaluating.coco import IOUS, MAX_DETECTIONS, NUMBERS, CocoScores, coco_scores
+from ytrue.model.evaluating.coco import (
+    IOUS,
+    MAX_DETECTIONS,
+    NUMBERS,
+    CocoScores,
+    coco_scores,
+    over_limit,
+)
 from ytrue.model.evaluating.columns import Detections, Truth, truth_of
 from ytrue.model.evaluating.confusion import Confusion, confusion, f1_of_images, fates_of
+from ytrue.model.evaluating.defined import mean, or_none
 from ytrue.model.evaluating.overlaps import MIN_IOU, overlaps
 from ytrue.model.evaluating.results import Results, detections_of, to_records
 from ytrue.model.evaluating.voc import VocScores, voc_scores
@@ -83,6 +91,7 @@ class Evaluation:
         detections_over_limit: detections that COCO's numbers leave out therefore.
         precision: (10, 101, C) at IoU 0.5, 0.55, ..., 0.95 and recall 0, 0.01, ..., 1 of each
             class; nan where not defined.
+        detections: the detections as they were read; not in JSON.
     """
 
     source: str
@@ -100,6 +109,7 @@ class Evaluation:
     objects_over_limit: int
     detections_over_limit: int
     precision: NDArray[np.float64] = field(repr=False)
+    detections: Detections = field(repr=False)
 
     @property
     def ap(self) -> float | None:
@@ -199,6 +209,7 @@ def _without_collecting() -> Iterator[None]:
 def _evaluation(dataset: Dataset, detections: Detections, score_threshold: float) -> Evaluation:
     truth = truth_of(dataset)
     pairs = overlaps(truth, detections)
+    fates = fates_of(truth, detections, pairs, score_threshold)
     coco = coco_scores(truth, detections, dataset.images.ids)
     voc = voc_scores(truth, detections, pairs)
     return Evaluation(
@@ -207,20 +218,19 @@ def _evaluation(dataset: Dataset, detections: Detections, score_threshold: float
         num_objects=int((~truth.crowd).sum()),
         num_crowds=int(truth.crowd.sum()),
         num_detections=len(detections),
-        coco={name: _or_none(n) for name, n in zip(NUMBERS, coco.numbers, strict=True)},
-        voc_ap50=_mean(voc.ap),
-        voc_ap50_11=_mean(voc.ap_11),
+        coco={name: or_none(n) for name, n in zip(NUMBERS, coco.numbers, strict=True)},
+        voc_ap50=mean(voc.ap),
+        voc_ap50_11=mean(voc.ap_11),
         by_class=_by_class(dataset, truth, detections, coco, voc),
-        confusion=confusion(truth, detections, pairs, score_threshold),
-        image_f1=f1_of_images(
-            truth, fates_of(truth, detections, pairs, score_threshold), len(dataset)
-        ),
+        confusion=confusion(truth, fates),
+        image_f1=f1_of_images(truth, fates, len(dataset)),
         score_threshold=score_threshold,
-        objects_over_limit=_over_limit(
-            truth.image[~truth.crowd], truth.label[~truth.crowd], truth.num_classes
+        objects_over_limit=over_limit(
+            truth.image[~truth.crowd], truth.label[~truth.crowd], MAX_DETECTIONS
         ),
-        detections_over_limit=_over_limit(detections.image, detections.label, truth.num_classes),
+        detections_over_limit=over_limit(detections.image, detections.label, MAX_DETECTIONS),
         precision=coco.precision,
+        detections=detections,
     )
 
 
@@ -236,27 +246,11 @@ def _by_class(
             objects=int(objects[k]),
             crowds=int(crowds[k]),
             detections=int(found[k]),
-            ap=_mean(coco.precision[:, :, k]),
-            ap50=_mean(coco.precision[IOUS.index(0.5), :, k]),
-            ar100=_mean(coco.recall[:, k]),
-            voc_ap50=_or_none(voc.ap[k]),
-            voc_ap50_11=_or_none(voc.ap_11[k]),
+            ap=mean(coco.precision[:, :, k]),
+            ap50=mean(coco.precision[IOUS.index(0.5), :, k]),
+            ar100=mean(coco.recall[:, k]),
+            voc_ap50=or_none(voc.ap[k]),
+            voc_ap50_11=or_none(voc.ap_11[k]),
         )
         for k, name in enumerate(dataset.classes)
     )
-
-
-def _over_limit(image: NDArray[np.int64], label: NDArray[np.int64], num_classes: int) -> int:
-    """Return how many rows there are beyond `MAX_DETECTIONS` of a class in an image."""
-    _, counts = np.unique(image * num_classes + label, return_counts=True)
-    return int(np.maximum(counts - MAX_DETECTIONS, 0).sum())
-
-
-def _mean(values: NDArray[np.float64]) -> float | None:
-    """Return the mean of the values that are defined, None without any."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else None
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

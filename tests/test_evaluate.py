@@ -17,7 +17,7 @@ from reference.voc import average_precision
 from ytrue import Annotations, DataError, viz
 from ytrue.datasets import convert, load, write_shapes
 from ytrue.model.evaluate import evaluate, to_records
-from ytrue.model.evaluating.results import annotations_of
+from ytrue.model.evaluating.results import annotations_of, by_image
 
 SIZED = {"id": 1, "file_name": "not_written.jpg", "height": 400, "width": 600}
 
@@ -640,4 +640,5 @@ def test_each_image_has_its_f1_and_its_detections(tmp_path):
     (ordered,) = annotations_of(dataset, found)
     np.testing.assert_allclose(ordered.scores, [0.9, 0.8, 0.6, 0.1], rtol=1e-6)
     np.testing.assert_allclose(ordered.boxes[0], [10, 10, 60, 60])
+    assert by_image(evaluate(dataset, found).detections, len(dataset)) == [ordered]
     assert np.isnan(evaluate(dataset_of(tmp_path / "b", []), []).image_f1).all()

@@ -1,4 +1,4 @@
-"""COCO's twelve numbers, computed by pycocotools itself.
+"""COCO's numbers, computed by pycocotools itself: the twelve of boxes here.
 
 It sees every id as a number from 1: an object of id 0 would count as not found, a detection that
 found it as a false alarm, and numbers beside texts, which NumPy makes texts of, as unknown.
@@ -32,7 +32,7 @@ class CocoScores:
     """What COCOeval found, nan where it is not defined: where there is no object to find.
 
     Attributes:
-        numbers: (12,) in the order of `NUMBERS`.
+        numbers: in the order of `NUMBERS`, or of those of keypoints.
         precision: (10, 101, C) at each of `IOUS` and each recall 0, 0.01, ..., 1.
         recall: (10, C) the highest reached at each of `IOUS`.
     """
@@ -56,13 +56,33 @@ def coco_scores(truth: Truth, detections: Detections, image_ids: Sequence[int | 
             np.full((len(IOUS), 101, truth.num_classes), np.nan),
             np.full((len(IOUS), truth.num_classes), np.nan),
         )
-    number = _in_order(image_ids)
-    objects = _records(truth, number, area=truth.area, iscrowd=truth.crowd.astype(int))
+    number = in_order(image_ids)
+    objects = records(truth, number, area=truth.area, iscrowd=truth.crowd.astype(int))
     box_area = detections.xywh[:, 2] * detections.xywh[:, 3]
-    found = _records(detections, number, area=box_area, score=detections.score)
-    wanted: Any = _Side(objects, len(image_ids), truth.num_classes)
-    given: Any = _Side(found, len(image_ids), truth.num_classes)
-    evaluator = COCOeval(wanted, given, "bbox")
+    found = records(detections, number, area=box_area, score=detections.score)
+    return compared(objects, found, images=len(image_ids), classes=truth.num_classes)
+
+
+def compared(
+    objects: list[dict[str, Any]],
+    found: list[dict[str, Any]],
+    *,
+    images: int,
+    classes: int,
+    sigmas: NDArray[np.float64] | None = None,
+) -> CocoScores:
+    """Return what COCOeval says of two sides.
+
+    Args:
+        objects, found: as `records` makes them.
+        images, classes: how many there are.
+        sigmas: (K,) of the keypoints that are compared; without, boxes are.
+    """
+    wanted: Any = _Side(objects, images, classes)
+    given: Any = _Side(found, images, classes)
+    evaluator = COCOeval(wanted, given, "bbox" if sigmas is None else "keypoints")
+    if sigmas is not None:
+        evaluator.params.kpt_oks_sigmas = sigmas
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
         evaluator.evaluate()
         evaluator.accumulate()
@@ -72,6 +92,12 @@ def coco_scores(truth: Truth, detections: Detections, image_ids: Sequence[int | 
         _defined(evaluator.eval["precision"][:, :, :, 0, -1]),  # any area, most detections
         _defined(evaluator.eval["recall"][:, :, 0, -1]),
     )
+
+
+def over_limit(image: NDArray[np.int64], label: NDArray[np.int64], limit: int) -> int:
+    """Return how many rows (D,) there are beyond `limit` of a class in an image."""
+    _, counts = np.unique(image * (label.max(initial=0) + 1) + label, return_counts=True)
+    return int(np.maximum(counts - limit, 0).sum())
 
 
 class _Side:
@@ -93,7 +119,7 @@ class _Side:
         return self._records
 
 
-def _in_order(ids: Sequence[int | str]) -> NDArray[np.int64]:
+def in_order(ids: Sequence[int | str]) -> NDArray[np.int64]:
     """Return the number from 1 of each image (I,) in the order of the ids."""
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
     numbers = np.empty(len(ids), np.int64)
@@ -101,9 +127,10 @@ def _in_order(ids: Sequence[int | str]) -> NDArray[np.int64]:
     return numbers
 
 
-def _records(
+def records(
     rows: Truth | Detections, number: NDArray[np.int64], **columns: NDArray[Any]
 ) -> list[dict[str, Any]]:
+    """Return rows as pycocotools' annotations, with further columns, (G, ...) each."""
     names = ("id", "image_id", "category_id", "bbox", *columns)
     values = (
         range(1, len(rows.label) + 1),

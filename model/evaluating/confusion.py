@@ -84,18 +84,8 @@ class Confusion:
         }
 
 
-def confusion(
-    truth: Truth, detections: Detections, overlaps: Overlaps, score_threshold: float
-) -> tuple[Confusion, ...]:
-    """Return what became of small, medium and large objects.
-
-    Detections of at least `score_threshold` take objects at IoU 0.5, one for one: by falling
-    score each takes the free object of its class that it overlaps most; then, again by falling
-    score, those left over take what is left of other classes. So an object counts as of a wrong
-    class only where nothing found it as what it is. Crowds are no objects here, and a detection
-    left over that lies by half in a crowd of its class is no false alarm.
-    """
-    fates = fates_of(truth, detections, overlaps, score_threshold)
+def confusion(truth: Truth, fates: Fates) -> tuple[Confusion, ...]:
+    """Return what became of small, medium and large objects, as counts."""
     objects, found_as, alarms = fates.objects, fates.found_as, fates.alarms
     last, label = truth.num_classes, truth.label[fates.objects]
     size = np.concatenate((truth.area[objects], alarms.xywh[:, 2] * alarms.xywh[:, 3]))
@@ -108,7 +98,7 @@ def confusion(
 
 @dataclass(frozen=True, eq=False)
 class Fates:
-    """What became of each object, and the detections that found none; see `confusion`.
+    """What became of each object, and the detections that found none; see `fates_of`.
 
     Attributes:
         objects: (O,) rows of the objects, crowds left out.
@@ -124,7 +114,14 @@ class Fates:
 def fates_of(
     truth: Truth, detections: Detections, overlaps: Overlaps, score_threshold: float
 ) -> Fates:
-    """Return what became of each object."""
+    """Return what became of each object.
+
+    Detections of at least `score_threshold` take objects at IoU 0.5, one for one: by falling
+    score each takes the free object of its class that it overlaps most; then, again by falling
+    score, those left over take what is left of other classes. So an object counts as of a wrong
+    class only where nothing found it as what it is. Crowds are no objects here, and a detection
+    left over that lies by half in a crowd of its class is no false alarm.
+    """
     found_by = _taken(truth, detections, overlaps, score_threshold)
     objects = np.flatnonzero(~truth.crowd)
     found_as = np.append(detections.label, truth.num_classes)[found_by[objects]]
@@ -160,11 +157,18 @@ def _taken(
     for which in (same, ~same):
         rows = np.flatnonzero(usable & which)
         pairs = zip(overlaps.detection[rows].tolist(), overlaps.object[rows].tolist(), strict=True)
-        _take(pairs, found_by, busy)
+        take(pairs, found_by, busy)
     return found_by
 
 
-def _take(pairs: Iterable[tuple[int, int]], found_by: NDArray[np.intp], busy: set[int]) -> None:
+def take(pairs: Iterable[tuple[int, int]], found_by: NDArray[np.intp], busy: set[int]) -> None:
+    """Let each detection take the first free object that the pairs name, one for one.
+
+    Args:
+        pairs: (detection, object), in the order in which they are tried.
+        found_by: (G,) the detection that took each object, -1 where it is free; written to.
+        busy: detections that have taken an object; added to.
+    """
     for detection, object_ in pairs:
         if detection not in busy and found_by[object_] < 0:
             found_by[object_] = detection

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ Results = str | Path | Sequence[Mapping[str, Any]] | Mapping[Any, Annotations]
 _FIELDS: Final = ("image_id", "category_id", "bbox", "score")
 _values: Final = itemgetter(*_FIELDS)
 _EXPECTED: Final = "expected image_id, category_id, bbox (x, y, width, height) and score"
+_EXAMPLE: Final = '[{"image_id": ..., "category_id": ..., "bbox": [...], "score": ...}, ...]'
+Row = TypeVar("Row")
 _Row = tuple[int, int, list[float], float]  # image, label, xywh, score
 
 
@@ -44,18 +46,41 @@ def detections_of(dataset: Dataset, results: Results) -> Detections:
             first is told, with the number of the others.
         ValueError: `results` is of another type, or annotations have no scores.
     """
-    if isinstance(results, (str, Path)):
-        path = Path(results)
-        return _checked(dataset, _records_in(path), lambda n: f"{path}, record {n}")
     if isinstance(results, Mapping):
         places = [(i, k) for i, found in results.items() for k in range(len(found))]
-        return _checked(
-            dataset,
-            to_records(dataset, results),
-            lambda n: f"the detections of image {places[n][0]!r}, detection {places[n][1]}",
-        )
+        records: Sequence[Any] = to_records(dataset, results)
+
+        def where(number: int) -> str:
+            return f"the detections of image {places[number][0]!r}, detection {places[number][1]}"
+    else:
+        records, where = records_of(results, _EXAMPLE)
+    border = Border(dataset)
+    rows = checked(records, lambda record: _row(border, record), where, _FIELDS[:2])
+    image, label, xywh, score = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Detections(
+        np.array(image, np.int64),
+        np.array(label, np.int64),
+        np.array(xywh, np.float64).reshape(-1, 4),
+        np.array(score, np.float64),
+    )
+
+
+def records_of(results: Any, example: str) -> tuple[Sequence[Any], Callable[[int], str]]:
+    """Return the records of a file, or those given, and what says where a record stands.
+
+    Args:
+        results: a path or a list.
+        example: what a file holds, for messages.
+
+    Raises:
+        DataError: a file that is no list.
+        ValueError: `results` is of another type.
+    """
+    if isinstance(results, (str, Path)):
+        path = Path(results)
+        return _records_in(path, example), lambda n: f"{path}, record {n}"
     if isinstance(results, Sequence):
-        return _checked(dataset, results, lambda n: f"the results, record {n}")
+        return results, lambda n: f"the results, record {n}"
     raise ValueError(
         f"results is a {type(results).__name__}, expected a path, a list of records, or a mapping "
         "of image id to Annotations"
@@ -68,9 +93,13 @@ def annotations_of(dataset: Dataset, results: Results) -> list[Annotations]:
     Raises:
         DataError: as `detections_of`.
     """
-    found = detections_of(dataset, results)
+    return by_image(detections_of(dataset, results), len(dataset))
+
+
+def by_image(found: Detections, num_images: int) -> list[Annotations]:
+    """Return the detections of each image, by falling score."""
     order = np.argsort(-found.score, kind="stable")
-    rows = [order[found.image[order] == image] for image in range(len(dataset))]
+    rows = [order[found.image[order] == image] for image in range(num_images)]
     return [
         Annotations(boxes=found.boxes[k], labels=found.label[k], scores=found.score[k])
         for k in rows
@@ -88,19 +117,37 @@ def to_records(dataset: Dataset, found: Mapping[Any, Annotations]) -> list[dict[
         DataError: an image that the dataset does not have, or a label beyond its classes.
         ValueError: annotations without scores.
     """
-    border = _Border(dataset)
+    border = Border(dataset)
     records = []
+    for position, scored in placed(border, found, border.check_labels):
+        records += coco_records(dataset.images.ids[position], scored, dataset.class_ids)
+    return records
+
+
+def placed(
+    border: Border, found: Mapping[Any, Annotations], check: Callable[[Annotations], None]
+) -> Iterator[tuple[int, Annotations]]:
+    """Yield the position of each image and its detections.
+
+    Args:
+        border: of the dataset whose images they are.
+        found: image id -> `Annotations` with scores.
+        check: raises `RefusedError` for detections that do not belong.
+
+    Raises:
+        DataError: an image that the dataset does not have, or detections that are refused.
+        ValueError: annotations without scores.
+    """
     for image_id, scored in found.items():
         where = f"the detections of image {image_id!r}"
         if scored.scores is None:
             raise ValueError(f"{where} have no scores: give Annotations(..., scores=...)")
         try:
             position = border.image(image_id)
-            border.check_labels(scored.labels.tolist())
-        except _RefusedError as refused:
+            check(scored)
+        except RefusedError as refused:
             raise DataError(refused.what, where=where, do=refused.do) from None
-        records += coco_records(dataset.images.ids[position], scored, dataset.class_ids)
-    return records
+        yield position, scored
 
 
 def coco_records(
@@ -124,7 +171,7 @@ def coco_records(
     ]
 
 
-def _records_in(path: Path) -> list[Any]:
+def _records_in(path: Path, example: str) -> list[Any]:
     text = read_text(path)
     try:
         # Not msgspec: Python writes NaN into JSON, which is to be found in its record.
@@ -140,45 +187,53 @@ def _records_in(path: Path) -> list[Any]:
     raise DataError(
         f"the file holds {what}, not a list of results",
         where=path,
-        do='expected [{"image_id": ..., "category_id": ..., "bbox": [...], "score": ...}, ...]',
+        do=f"expected {example}",
     )
 
 
-def _checked(dataset: Dataset, records: Sequence[Any], where: Callable[[int], str]) -> Detections:
-    """Return the records as columns, or tell the first that is refused."""
-    border = _Border(dataset)
-    rows: list[_Row] = []
-    first: tuple[int, _RefusedError] | None = None
+def checked(
+    records: Sequence[Any],
+    row: Callable[[Any], Row],
+    where: Callable[[int], str],
+    names: Sequence[str],
+) -> list[Row]:
+    """Return what `row` makes of each record.
+
+    Args:
+        records: of results.
+        row: raises `RefusedError` for a record that does not belong.
+        where: says where the n-th record stands.
+        names: the fields that a message about a record tells.
+
+    Raises:
+        DataError: records that are refused: the first is told, with the number of the others.
+    """
+    rows: list[Row] = []
+    first: tuple[int, RefusedError] | None = None
     for number, record in enumerate(records):
         try:
-            rows.append(border.row(record))
-        except _RefusedError as refused:
+            rows.append(row(record))
+        except RefusedError as refused:
             first = first or (number, refused)
-    if first is not None:
-        raise _refusal(*first, records, where, others=len(records) - len(rows) - 1)
-    image, label, xywh, score = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Detections(
-        np.array(image, np.int64),
-        np.array(label, np.int64),
-        np.array(xywh, np.float64).reshape(-1, 4),
-        np.array(score, np.float64),
-    )
+    if first is None:
+        return rows
+    number, refused = first
+    others = len(records) - len(rows) - 1
+    raise _refusal(refused, records[number], where(number), names, others, len(records))
 
 
 def _refusal(
-    number: int, refused: _RefusedError, records: Sequence[Any],
-    where: Callable[[int], str], *, others: int,
-) -> DataError:  # fmt: skip
-    record = records[number]
+    refused: RefusedError, record: Any, where: str, names: Sequence[str], others: int, total: int
+) -> DataError:
     named = ""
     if isinstance(record, Mapping):
-        ids = [f"{name} {record[name]!r}" for name in _FIELDS[:2] if name in record]
+        ids = [f"{name} {record[name]!r}" for name in names if name in record]
         named = f" ({', '.join(ids)})" if ids else ""
-    more = f" ({others} more of {len(records)} records are refused)" if others else ""
-    return DataError(f"{refused.what}{more}", where=where(number) + named, do=refused.do)
+    more = f" ({others} more of {total} records are refused)" if others else ""
+    return DataError(f"{refused.what}{more}", where=where + named, do=refused.do)
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """Why a record is refused, and what to do."""
 
     def __init__(self, what: str, do: str) -> None:
@@ -186,7 +241,7 @@ class _RefusedError(Exception):
         self.what, self.do = what, do
 
 
-class _Border:
+class Border:
     """From the file's ids to positions and labels, record by record."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -200,19 +255,6 @@ class _Border:
                 do="evaluate a subset without repetition",
             )
 
-    def row(self, record: Any) -> _Row:
-        """Return image, label, box and score of a record."""
-        if not isinstance(record, Mapping):
-            raise _RefusedError(f"a {type(record).__name__} stands for a record", _EXPECTED)
-        try:
-            image_id, category_id, bbox, score = _values(record)
-        except KeyError:
-            missing = ", ".join(name for name in _FIELDS if name not in record)
-            raise _RefusedError(f"{missing} missing", _EXPECTED) from None
-        if not _is_finite(score):
-            raise _RefusedError(f"the score {_short(score)} is no finite number", "mend the score")
-        return self.image(image_id), self._label(category_id), _box(bbox), float(score)
-
     def image(self, image_id: Any) -> int:
         """Return the position of an image."""
         position = _found(self._image_of, image_id)
@@ -220,46 +262,73 @@ class _Border:
             raise self._unknown_image(image_id)
         return position
 
-    def check_labels(self, labels: Sequence[int]) -> None:
+    def check_labels(self, scored: Annotations) -> None:
         """Refuse labels that are no classes of the dataset."""
         count = self._dataset.num_classes
-        for label in labels:
+        for label in scored.labels.tolist():
             if not 0 <= label < count:
-                raise _RefusedError(
+                raise RefusedError(
                     f"label {label} is none of the dataset's {count} classes",
                     "number the classes from 0, in the dataset's order",
                 )
 
-    def _unknown_image(self, image_id: Any) -> _RefusedError:
+    def _unknown_image(self, image_id: Any) -> RefusedError:
         of_another_type = _twin(self._image_of, image_id)
         if of_another_type:
-            return _RefusedError(
-                f"no image {_short(image_id)} in the dataset, which has {of_another_type}",
+            return RefusedError(
+                f"no image {short(image_id)} in the dataset, which has {of_another_type}",
                 "write the ids as they stand in the dataset's file",
             )
         for problem in self._dataset.problems:
             about_image = problem.annotation_id is None and problem.action == "dropped"
             if about_image and problem.image_id == image_id:
-                return _RefusedError(
-                    f"image {_short(image_id)} was dropped when the dataset was read: "
+                return RefusedError(
+                    f"image {short(image_id)} was dropped when the dataset was read: "
                     f"{problem.detail} [{problem.kind}]",
                     "mend the dataset, or leave out this image's results",
                 )
-        return _RefusedError(
-            f"no image {_short(image_id)} in {self._dataset.source}",
+        return RefusedError(
+            f"no image {short(image_id)} in {self._dataset.source}",
             "name the dataset that the results were made for",
         )
 
-    def _label(self, category_id: Any) -> int:
+    def label(self, category_id: Any) -> int:
+        """Return the label of a class."""
         label = _found(self._label_of, category_id)
         if label is not None:
             return label
         ids = self._dataset.class_ids
         listed = ", ".join(repr(i) for i in ids[:8]) + (", ..." if len(ids) > 8 else "")
-        raise _RefusedError(
-            f"no category {_short(category_id)} in {self._dataset.source}",
+        raise RefusedError(
+            f"no category {short(category_id)} in {self._dataset.source}",
             f"expected a class id of the dataset's file ({listed or 'it has none'})",
         )
+
+
+def _row(border: Border, record: Any) -> _Row:
+    """Return image, label, box and score of a record."""
+    image_id, category_id, bbox, score = fields_of(record, _FIELDS, _values, _EXPECTED)
+    return border.image(image_id), border.label(category_id), box_of(bbox), score_of(score)
+
+
+def fields_of(
+    record: Any, names: Sequence[str], values: Callable[[Any], tuple[Any, ...]], expected: str
+) -> tuple[Any, ...]:
+    """Return the values of a record's fields, which `values` picks by these names."""
+    if not isinstance(record, Mapping):
+        raise RefusedError(f"a {type(record).__name__} stands for a record", expected)
+    try:
+        return values(record)
+    except KeyError:
+        missing = ", ".join(name for name in names if name not in record)
+        raise RefusedError(f"{missing} missing", expected) from None
+
+
+def score_of(score: Any) -> float:
+    """Return a score, which must be a finite number."""
+    if not is_finite(score):
+        raise RefusedError(f"the score {short(score)} is no finite number", "mend the score")
+    return float(score)
 
 
 def _found(numbers_: Mapping[Any, int], key: Any) -> int | None:
@@ -279,24 +348,26 @@ def _twin(ids: Mapping[Any, int], key: Any) -> str:
     return next((repr(i) for i in ids if str(i) == str(key)), "")
 
 
-def _box(bbox: Any) -> list[float]:
+def box_of(bbox: Any) -> list[float]:
+    """Return x, y, width, height of a record's box."""
     four = bbox.tolist() if isinstance(bbox, np.ndarray) else bbox
     if not isinstance(four, (list, tuple)) or len(four) != 4:
-        raise _RefusedError(f"the bbox is {_short(bbox)}", "expected x, y, width, height")
-    if not all(map(_is_finite, four)):
-        raise _RefusedError(f"the bbox {_short(four)} is not four finite numbers", "mend the box")
+        raise RefusedError(f"the bbox is {short(bbox)}", "expected x, y, width, height")
+    if not all(map(is_finite, four)):
+        raise RefusedError(f"the bbox {short(four)} is not four finite numbers", "mend the box")
     if four[2] < 0 or four[3] < 0:
-        raise _RefusedError(
-            f"the bbox {_short(four)} has a negative width or height",
+        raise RefusedError(
+            f"the bbox {short(four)} has a negative width or height",
             "expected x, y, width, height; boxes of corners are to be turned into these",
         )
     x, y, width, height = map(float, four)
     if not all(map(math.isfinite, (x + width, y + height, width * height))):
-        raise _RefusedError(f"the bbox {_short(four)} is beyond all measure", "mend the box")
+        raise RefusedError(f"the bbox {short(four)} is beyond all measure", "mend the box")
     return [x, y, width, height]
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a finite number; True and False are none."""
     if type(value) is float:
         return math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -307,6 +378,7 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return what a value reads as, not too long for a message."""
     said = repr(value)
     return said if len(said) <= 60 else said[:57] + "..."
