@@ -89,7 +89,7 @@ def test_imports_point_one_way(name, path):
         assert not uses(found, "keras")
     if part != "model":
         assert not uses(top, "tensorflow")
-    meeting = ("training", "predict", "evaluate", "evaluating", "export")
+    meeting = ("training", "predict", "evaluate", "evaluatepoints", "evaluating", "export")
     if name.startswith("ytrue.model.evaluat"):
         assert not uses(found, "tensorflow")
         assert not uses(found, "keras")
@@ -116,6 +116,7 @@ def test_imports_are_light():
     assert loaded("import ytrue.datasets; ytrue.datasets.load") == "[]"
     assert loaded("import ytrue.encoders") == "['numba']"
     assert loaded("import ytrue.model.evaluate") == "[]"
+    assert loaded("import ytrue.model.evaluatepoints") == "[]"
 
 
 def test_this_test_would_see_a_heavy_import():

@@ -7,6 +7,11 @@ from ytrue.viz.figures import show_audit, show_dataset
 from ytrue.viz.keypoints import show_points
 from ytrue.viz.notebook import notebook_html, notebook_png
 from ytrue.viz.page import report_html
+from ytrue.viz.pointevaluation import (
+    print_keypoint_evaluation,
+    print_point_evaluation,
+    show_point_evaluation,
+)
 from ytrue.viz.style import png_bytes, save_png
 from ytrue.viz.tables import print_audit, print_dataset, print_point_audit, print_problems
 from ytrue.viz.tuning import print_tuning, show_tuning
@@ -21,7 +26,9 @@ __all__ = [
     "print_audit",
     "print_dataset",
     "print_evaluation",
+    "print_keypoint_evaluation",
     "print_point_audit",
+    "print_point_evaluation",
     "print_problems",
     "print_tuning",
     "report_html",
@@ -31,6 +38,7 @@ __all__ = [
     "show_dataset",
     "show_evaluation",
     "show_example",
+    "show_point_evaluation",
     "show_points",
     "show_tuning",
 ]

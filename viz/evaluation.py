@@ -37,8 +37,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print("[yellow]no object to find: averages are not defined[/]")
     console.print(_coco_table(evaluation))
     console.print(
-        f"VOC's AP50: {_share(evaluation.voc_ap50)} (area under the curve), "
-        f"{_share(evaluation.voc_ap50_11)} (11 points of VOC2007)",
+        f"VOC's AP50: {share(evaluation.voc_ap50)} (area under the curve), "
+        f"{share(evaluation.voc_ap50_11)} (11 points of VOC2007)",
         highlight=False,
     )
     _print_limit(evaluation, console)
@@ -60,7 +60,7 @@ def _coco_table(evaluation: Evaluation) -> Table:
                   header_style="bold")  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
-    numbers = {name: _share(value) for name, value in evaluation.coco.items()}
+    numbers = {name: share(value) for name, value in evaluation.coco.items()}
     precision = (numbers[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
     table.add_row("AP", *precision)
     sizes = (numbers[name] for name in ("ARs", "ARm", "ARl"))
@@ -92,7 +92,7 @@ def _class_table(evaluation: Evaluation) -> Table:
     for row in _by_objects(evaluation)[:_MOST_CLASSES]:
         shares = (row.ap, row.ap50, row.ar100, row.voc_ap50, row.voc_ap50_11)
         table.add_row(
-            escape(row.name), f"{row.objects:,}", f"{row.detections:,}", *map(_share, shares)
+            escape(row.name), f"{row.objects:,}", f"{row.detections:,}", *map(share, shares)
         )
     return table
 
@@ -117,7 +117,8 @@ def _print_mistaken(evaluation: Evaluation, console: Console) -> None:
             console.print(f"  {part.size}: {said}", highlight=False)
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """Return a share in three decimals, "-" where it is not defined."""
     return "-" if value is None else f"{value:.3f}"
 
 
@@ -133,8 +134,8 @@ def show_evaluation(evaluation: Evaluation) -> Figure:
     _size_bars(sizes, evaluation)
     figure.suptitle(
         f"{evaluation.num_images:,} images, {evaluation.num_objects:,} objects, "
-        f"{evaluation.num_detections:,} detections: AP {_share(evaluation.ap)}, "
-        f"AP50 {_share(evaluation.ap50)}",
+        f"{evaluation.num_detections:,} detections: AP {share(evaluation.ap)}, "
+        f"AP50 {share(evaluation.ap50)}",
         fontsize=12,
     )
     figure.tight_layout(rect=(0, 0, 1, 0.97))
@@ -152,11 +153,11 @@ def _class_curves(axes: Axes, evaluation: Evaluation) -> None:
         name = row.name if len(row.name) <= 18 else row.name[:17] + "…"
         axes.plot(
             _RECALL, evaluation.precision[0, :, label], lw=1.6, color=style.CURVES[place],
-            label=f"{name}: AP {_share(row.ap50)}",
+            label=f"{name}: AP {share(row.ap50)}",
         )  # fmt: skip
     rest = len(drawn) - _MOST_CURVES
     more = f" ({rest} more in grey)" if rest > 0 else ""
-    _finish_curves(axes, f"precision over recall by class, IoU 0.5{more}")
+    finish_curves(axes, f"precision over recall by class, IoU 0.5{more}")
 
 
 def _mean_curves(axes: Axes, evaluation: Evaluation) -> None:
@@ -169,10 +170,11 @@ def _mean_curves(axes: Axes, evaluation: Evaluation) -> None:
                 _RECALL, mean, lw=1.8, color=style.CURVES[place],
                 label=f"IoU {name}: AP {mean.mean():.3f}",
             )  # fmt: skip
-    _finish_curves(axes, "mean of the classes")
+    finish_curves(axes, "mean of the classes")
 
 
-def _finish_curves(axes: Axes, title: str) -> None:
+def finish_curves(axes: Axes, title: str) -> None:
+    """Give curves of precision over recall their axes, legend and title."""
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[1]:
@@ -180,7 +182,7 @@ def _finish_curves(axes: Axes, title: str) -> None:
         for text in legend.get_texts():
             text.set_parse_math(False)
     else:
-        axes.text(0.5, 0.5, "no object to find", ha="center", color="#777777")
+        axes.text(0.5, 0.5, "nothing to find", ha="center", color="#777777")
     style.finish(axes, title)
 
 

@@ -28,6 +28,7 @@ _FIELDS: Final = ("image_id", "category_id", "bbox", "score")
 _values: Final = itemgetter(*_FIELDS)
 _EXPECTED: Final = "expected image_id, category_id, bbox (x, y, width, height) and score"
 _EXAMPLE: Final = '[{"image_id": ..., "category_id": ..., "bbox": [...], "score": ...}, ...]'
+_BEYOND_MEASURE: Final = 1e100
 Row = TypeVar("Row")
 _Row = tuple[int, int, list[float], float]  # image, label, xywh, score
 
@@ -46,14 +47,7 @@ def detections_of(dataset: Dataset, results: Results) -> Detections:
             first is told, with the number of the others.
         ValueError: `results` is of another type, or annotations have no scores.
     """
-    if isinstance(results, Mapping):
-        places = [(i, k) for i, found in results.items() for k in range(len(found))]
-        records: Sequence[Any] = to_records(dataset, results)
-
-        def where(number: int) -> str:
-            return f"the detections of image {places[number][0]!r}, detection {places[number][1]}"
-    else:
-        records, where = records_of(results, _EXAMPLE)
+    records, where = _records_and_places(dataset, results)
     border = Border(dataset)
     rows = checked(records, lambda record: _row(border, record), where, _FIELDS[:2])
     image, label, xywh, score = zip(*rows, strict=True) if rows else ((), (), (), ())
@@ -63,6 +57,19 @@ def detections_of(dataset: Dataset, results: Results) -> Detections:
         np.array(xywh, np.float64).reshape(-1, 4),
         np.array(score, np.float64),
     )
+
+
+def _records_and_places(
+    dataset: Dataset, results: Results
+) -> tuple[Sequence[Any], Callable[[int], str]]:
+    if not isinstance(results, Mapping):
+        return records_of(results, _EXAMPLE)
+    places = [(i, k) for i, found in results.items() for k in range(len(found))]
+
+    def where(number: int) -> str:
+        return f"the detections of image {places[number][0]!r}, detection {places[number][1]}"
+
+    return to_records(dataset, results), where
 
 
 def records_of(results: Any, example: str) -> tuple[Sequence[Any], Callable[[int], str]]:
@@ -217,9 +224,9 @@ def checked(
             first = first or (number, refused)
     if first is None:
         return rows
-    number, refused = first
+    number, reason = first
     others = len(records) - len(rows) - 1
-    raise _refusal(refused, records[number], where(number), names, others, len(records))
+    raise _refusal(reason, records[number], where(number), names, others, len(records))
 
 
 def _refusal(
@@ -376,6 +383,12 @@ def is_finite(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond float64
         return False
+
+
+def check_measure(name: str, values: Sequence[float]) -> None:
+    """Refuse numbers whose squares a float64 could not hold."""
+    if max(map(abs, values), default=0) > _BEYOND_MEASURE:
+        raise RefusedError(f"the {name} {short(values)} is beyond all measure", f"mend the {name}")
 
 
 def short(value: Any) -> str:
