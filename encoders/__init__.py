@@ -5,6 +5,7 @@ from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.coders import BoxCoder
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.keypoints import KeypointGridEncoder
+from ytrue.encoders.pose import PoseEncoder
 from ytrue.encoders.presets import PRESETS, preset
 from ytrue.encoders.registry import ENCODERS, from_config
 
@@ -16,6 +17,7 @@ __all__ = [
     "ENCODERS",
     "KeypointGridEncoder",
     "PRESETS",
+    "PoseEncoder",
     "from_config",
     "preset",
 ]

@@ -101,7 +101,7 @@ def detect_points(
     *,
     score_threshold: float = 0.05,
     duplicate_radius: float = 0.5,
-    max_detections: int = 100,
+    max_detections: int = 1000,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return which slots are detections, by falling score, and their scores.
 

@@ -369,7 +369,7 @@ class KeypointGridEncoder:
                 prediction, {"class": (..., P, C) logits, "xy": (..., P, 2) logits of the offsets
                 (y, x)}: every point an object of its own, scored, duplicates suppressed.
             options: for predictions: `score_threshold` (0.05), `duplicate_radius` (0.5 cells),
-                `max_detections` (100), as `ytrue.encoders.detections.detect_points` has them.
+                `max_detections` (1000), as `ytrue.encoders.detections.detect_points` has them.
 
         Returns:
             Boxes are tight around the points. Keypoints (N, K, 3), K the number of landmarks that

@@ -25,6 +25,11 @@ class Preset:
     grid: Callable[[], dict[str, Any]]
     encoder: dict[str, Any]
 
+    @property
+    def own_anchors(self) -> bool:
+        """Whether its anchors are its own, so that no argument of a grid can be chosen."""
+        return "shapes" in self.grid()
+
 
 def _fizyr_shapes() -> list[list[Shape]]:
     """Return keras-retinanet's anchors: ratios (height / width) outside, scales inside.
@@ -131,10 +136,11 @@ def preset(
     if name not in PRESETS:
         raise ValueError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     chosen = PRESETS[name]
-    own = chosen.grid()
-    if "shapes" in own and grid:
+    if chosen.own_anchors and grid:
         raise ValueError(
             f"preset {name!r} has anchors of its own, so {', '.join(grid)} cannot be chosen: take "
             "preset 'ytrue' or 'efficientdet'"
         )
-    return AnchorEncoder(AnchorGrid(image_size, **own | grid), num_classes, **chosen.encoder)
+    return AnchorEncoder(
+        AnchorGrid(image_size, **chosen.grid() | grid), num_classes, **chosen.encoder
+    )

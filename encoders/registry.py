@@ -8,10 +8,14 @@ from typing import Any, Final
 from ytrue.contract import Encoder
 from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.encoders.keypoints import KeypointGridEncoder
+from ytrue.encoders.pose import PoseEncoder
 
-ENCODERS: Final[Mapping[str, type[AnchorEncoder] | type[KeypointGridEncoder]]] = {
+ENCODERS: Final[
+    Mapping[str, type[AnchorEncoder] | type[KeypointGridEncoder] | type[PoseEncoder]]
+] = {
     "anchor": AnchorEncoder,
     "keypoint-grid": KeypointGridEncoder,
+    "pose": PoseEncoder,
 }
 
 

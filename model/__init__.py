@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from ytrue.model.efficientdet import EfficientDet
     from ytrue.model.efficientnet import EfficientNet
     from ytrue.model.heads import Head
-    from ytrue.model.losses import DetectionLoss
+    from ytrue.model.losses import DetectionLoss, KeypointLoss
     from ytrue.model.predict import Detector
+    from ytrue.model.pyramidnet import PyramidNet
     from ytrue.model.recipe import Recipe
     from ytrue.model.training import train
 
@@ -23,6 +24,8 @@ _HOME = {
     "EfficientDet": "efficientdet",
     "EfficientNet": "efficientnet",
     "Head": "heads",
+    "KeypointLoss": "losses",
+    "PyramidNet": "pyramidnet",
     "Recipe": "recipe",
     "train": "training",
 }
@@ -34,6 +37,8 @@ __all__ = [
     "EfficientDet",
     "EfficientNet",
     "Head",
+    "KeypointLoss",
+    "PyramidNet",
     "Recipe",
     "train",
 ]

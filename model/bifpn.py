@@ -199,11 +199,13 @@ class BiFPN(keras.layers.Layer):
         fusion: "fast", "softmax", "sum", "channel_fast" or "channel_softmax"; see `Fuse`.
         activation: "swish" or "relu6".
         separable: of the convolution after each fusion.
+        wanted: levels that are returned, None for all; nodes that none of these needs are not made.
         folded: without batch norms; see `ytrue.model.folding`.
 
     Call:
         features: backbone features of consecutive strides from 2^min_level on, fine to coarse,
-        (B, h, w, any channels). Returns max_level - min_level + 1 features (B, h, w, filters).
+        (B, h, w, any channels). Returns one feature (B, h, w, filters) a level, of all levels from
+        min_level to max_level or of the wanted ones.
 
     Raises:
         ValueError: an argument out of range, named with its value.
@@ -223,6 +225,7 @@ class BiFPN(keras.layers.Layer):
         fusion: Fusion = "fast",
         activation: str = "swish",
         separable: bool = True,
+        wanted: Sequence[int] | None = None,
         folded: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -240,10 +243,16 @@ class BiFPN(keras.layers.Layer):
             "fusion": fusion,
             "activation": activation,
             "separable": separable,
+            "wanted": None if wanted is None else list(wanted),
             "folded": folded,
         }
         self.filters = filters
         self.levels = tuple(range(min_level, max_level + 1))
+        self.wanted = self.levels if wanted is None else tuple(wanted)
+        if not self.wanted or self.wanted != tuple(k for k in self.levels if k in self.wanted):
+            raise ValueError(
+                f"wanted={wanted}: expected some of the levels {self.levels}, fine to coarse"
+            )
 
     def build(self, input_shape: Sequence[Shape]) -> None:
         """Create the layers that the inputs' number and channels ask for."""
@@ -264,8 +273,10 @@ class BiFPN(keras.layers.Layer):
             self.coarser.build((None, None, None, channels[-1]))
         channels += [self.filters] * (len(self.levels) - given)
         self.cells = []
-        for cell in range(self._arguments["cells"]):
-            self.cells.append(self._cell(cell, channels))
+        self.places = []  # of each cell's nodes among its features
+        for cell, used in enumerate(self._used()):
+            self.places.append([k for k in sorted(used) if k >= len(self.levels)])
+            self.cells.append(self._cell(cell, channels, used))
             channels = [self.filters] * len(self.levels)
 
     def call(self, features: Sequence[tf.Tensor], training: bool | None = None) -> list[tf.Tensor]:
@@ -275,29 +286,45 @@ class BiFPN(keras.layers.Layer):
             inputs.append(downsampled(self.coarser(inputs[-1], training=training)))
         while len(inputs) < len(self.levels):
             inputs.append(downsampled(inputs[-1]))
-        for nodes in self.cells:
-            so_far = inputs
-            for node in nodes:
+        for places, nodes in zip(self.places, self.cells, strict=True):
+            so_far: dict[int, tf.Tensor] = dict(enumerate(inputs))
+            for place, node in zip(places, nodes, strict=True):
                 chosen = [so_far[k] for k in node.node.inputs]
-                so_far = [*so_far, node(chosen, training=training)]
-            inputs = self._outputs(so_far)
-        return inputs
+                so_far[place] = node(chosen, training=training)
+            # A level that nobody needs stays as it is, and is not looked at.
+            inputs = [so_far.get(k, inputs[i]) for i, k in enumerate(self._outputs)]
+        return [x for x, level in zip(inputs, self.levels, strict=True) if level in self.wanted]
 
-    def _outputs(self, features: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the last feature of each level: after the way up, those of the last nodes."""
+    @property
+    def _outputs(self) -> range:
+        """The last feature of each level, counted through a cell's inputs and then its nodes."""
         count = len(self.levels)
         finest = 2 * count - 2  # the way down ends with the finest level
-        return [features[finest], *features[finest + 1 :]]
+        return range(finest, finest + count)
+
+    def _used(self) -> list[set[int]]:
+        """Return which features of each cell, its inputs and nodes, the wanted levels need."""
+        count, found = len(self.levels), []
+        nodes = list(enumerate(cell_nodes(self.levels[0], self.levels[-1]), count))
+        levels = {self.levels.index(level) for level in self.wanted}
+        for _ in range(self._arguments["cells"]):
+            used = {self._outputs[k] for k in levels}
+            for place, node in reversed(nodes):
+                if place in used:
+                    used.update(node.inputs)
+            found.append(used)
+            levels = {k for k in used if k < count}
+        return found[::-1]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
         return {**super().get_config(), **self._arguments}
 
-    def _cell(self, cell: int, channels: Sequence[int]) -> list[FusionNode]:
+    def _cell(self, cell: int, channels: Sequence[int], used: set[int]) -> list[FusionNode]:
         levels, widths, nodes = list(self.levels), list(channels), []
         for i, node in enumerate(cell_nodes(self.levels[0], self.levels[-1])):
-            nodes.append(
-                FusionNode(
+            if len(levels) in used:
+                made = FusionNode(
                     node,
                     [levels[k] for k in node.inputs],
                     [widths[k] for k in node.inputs],
@@ -309,8 +336,8 @@ class BiFPN(keras.layers.Layer):
                     dtype=self.dtype_policy,
                     name=f"cell_{cell}_node_{i}",
                 )
-            )
-            nodes[-1].build([(None, None, None, widths[k]) for k in node.inputs])
+                made.build([(None, None, None, widths[k]) for k in node.inputs])
+                nodes.append(made)
             levels.append(node.level)
             widths.append(self.filters)
         return nodes

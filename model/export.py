@@ -79,6 +79,11 @@ def export(
     if unknown or not formats:
         raise ValueError(f"formats={formats}: expected some of {', '.join(FORMATS)}")
     encoder = detector.encoder
+    if not isinstance(encoder, AnchorEncoder):
+        raise ValueError(
+            f"the detector's targets are of a {encoder.config()['encoder']!r} encoder: only "
+            "detectors of boxes on anchors can be exported so far"
+        )
     images = _images(representative, encoder.image_size) if "int8" in formats else []
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -162,6 +167,11 @@ class Export:
     def class_ids(self) -> tuple[int | str, ...]:
         """The ids in the source's files, by label."""
         return tuple(self.content["class_ids"])
+
+    @property
+    def landmarks(self) -> tuple[str, ...]:
+        """None: boxes have no keypoints."""
+        return ()
 
     @property
     def resize(self) -> ResizeMode:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 
 from ytrue import __version__, boxes
 from ytrue.annotations import Annotations
+from ytrue.contract import gives_slots_to_points
 from ytrue.cores import available_cores
 from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.datasets.pixels import PAD, Pixels, image_reader, place_pixels
-from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.encoders import KeypointGridEncoder, PoseEncoder, from_config
 from ytrue.errors import DataError, check_choice
+from ytrue.model.evaluatepoints import keypoint_records, point_records
 from ytrue.model.evaluating.results import coco_records
 from ytrue.resizing import RESIZE_MODES, Placement, ResizeMode, place
 
 if TYPE_CHECKING:
+    from ytrue.contract import Encoder
     from ytrue.datasets.dataset import Dataset, Id
-    from ytrue.model.efficientdet import EfficientDet
+    from ytrue.model.pyramidnet import PyramidNet
 
 log = logging.getLogger("ytrue")
 
@@ -44,7 +47,7 @@ class Finder(Protocol):
     """What finds objects in images of one size: a `Detector`, or an export of one."""
 
     @property
-    def encoder(self) -> AnchorEncoder:
+    def encoder(self) -> Encoder:
         """Its `image_size` is that of the images."""
         ...
 
@@ -56,6 +59,11 @@ class Finder(Protocol):
     @property
     def class_ids(self) -> tuple[Id, ...]:
         """The ids of the training data's file, in label order."""
+        ...
+
+    @property
+    def landmarks(self) -> tuple[str, ...]:
+        """Names of the keypoints of an object; empty where there are none."""
         ...
 
     @property
@@ -73,38 +81,35 @@ class Detector:
     """A detector that can be saved, loaded and asked.
 
     Args:
-        model: an `EfficientDet`.
-        encoder: what its targets were made with; its anchors decode the outputs.
+        model: an `EfficientDet` or `PyramidNet`.
+        encoder: what its targets were made with; it decodes the outputs.
         classes: names, in label order.
         class_ids: the ids of the training data's file, in label order: results are written with
             them.
         resize: how images are fitted into the network's input.
+        landmarks: names of the keypoints of an object, empty where there are none.
 
     Raises:
         ValueError: classes, ids, model and encoder that do not go together.
     """
 
-    model: EfficientDet
-    encoder: AnchorEncoder
+    model: PyramidNet
+    encoder: Encoder
     classes: tuple[str, ...]
     class_ids: tuple[Id, ...]
     resize: ResizeMode = "letterbox"
+    landmarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        counts = {
-            "the model's classes": self.model.num_classes,
-            "the encoder's classes": self.encoder.num_classes,
-            "class names": len(self.classes),
-            "class ids": len(self.class_ids),
-        }
+        from ytrue.model.tasks import check_fits
+
+        counts = {"class names": len(self.classes), "class ids": len(self.class_ids)}
+        if not gives_slots_to_points(self.encoder):
+            counts = {"the encoder's classes": self.encoder.num_classes, **counts}
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise ValueError(f"numbers of classes differ: {said}")
-        if self.model.levels != self.encoder.grid.levels:
-            raise ValueError(
-                f"the model has levels {self.model.levels}, the encoder's grid "
-                f"{self.encoder.grid.levels}: build the grid with the model's"
-            )
+        check_fits(self.model, self.encoder)
         check_choice("resize", self.resize, RESIZE_MODES)
 
     @cached_property
@@ -122,27 +127,30 @@ class Detector:
 
         Args:
             images: (B, H, W, 3) uint8 RGB of the encoder's image size.
-            options: of `ytrue.encoders.detections.detect`, such as `score_threshold`.
+            options: of the encoder's `decode`, such as `score_threshold`.
         """
         outputs = {name: array.numpy() for name, array in self._graph(images).items()}
+        decode: Any = self.encoder.decode  # each encoder has options of its own
         return [
-            self.encoder.decode({name: array[row] for name, array in outputs.items()}, **options)
+            decode({name: array[row] for name, array in outputs.items()}, **options)
             for row in range(len(images))
         ]
 
     def folded(self) -> Detector:
         """Return one that predicts faster; see `EfficientDet.fold`."""
-        return Detector(self.model.fold(), self.encoder, self.classes, self.class_ids, self.resize)
+        return replace(self, model=self.model.fold())
 
     def description(self) -> dict[str, Any]:
         """Return what identifies the detector, weights aside, as plain JSON values."""
         return {
             "ytrue": __version__,
+            "network": type(self.model).__name__,
             "model": self.model.get_config(),
             "encoder": self.encoder.config(),
             "digest": self.encoder.digest,
             "classes": list(self.classes),
             "class_ids": list(self.class_ids),
+            "landmarks": list(self.landmarks),
             "resize": self.resize,
         }
 
@@ -194,15 +202,13 @@ class Detector:
             ) from None
         except ValueError as error:
             raise DataError(f"not JSON: {error}", where=root / RUN_FILE) from None
-        encoder = AnchorEncoder.from_config(run["encoder"])
+        encoder = from_config(run["encoder"])
         if encoder.digest != run["digest"]:
             raise DataError(
                 f"the encoder's digest is {encoder.digest[:12]}, the run says {run['digest'][:12]}",
                 where=root / RUN_FILE,
                 do="its settings were changed after training: restore the file",
             )
-        from ytrue.model.efficientdet import EfficientDet
-
         names = [weights] if weights else WEIGHTS
         found = [name for name in names if (root / f"{name}.weights.h5").is_file()]
         if not found:
@@ -211,9 +217,19 @@ class Detector:
                 do="has the first epoch ended?",
             )  # fmt: skip
         config = run["model"] | {"dtype": keras.dtype_policies.get(run["model"]["dtype"])}
-        model = EfficientDet(**config)
+        model = _network(run["network"])(**config)
         model.load_weights(root / f"{found[0]}.weights.h5")
-        return cls(model, encoder, tuple(run["classes"]), tuple(run["class_ids"]), run["resize"])
+        return cls(
+            model, encoder, tuple(run["classes"]), tuple(run["class_ids"]), run["resize"],
+            tuple(run["landmarks"]),
+        )  # fmt: skip
+
+
+def _network(name: str) -> Callable[..., PyramidNet]:
+    from ytrue.model.efficientdet import EfficientDet
+    from ytrue.model.pyramidnet import PyramidNet
+
+    return {"EfficientDet": EfficientDet, "PyramidNet": PyramidNet}[name]
 
 
 @dataclass(frozen=True)
@@ -270,17 +286,11 @@ class Source:
 
 def images_of(dataset: Dataset, rows: Iterable[int] | None = None) -> list[Source]:
     """Return the images of a dataset (of some of its rows), with the ids of its file."""
-    sources = []
+    images, sources = dataset.images, []
     for index in range(len(dataset)) if rows is None else rows:
-        example = dataset[index]
-        sources.append(
-            Source(
-                example.image_id,
-                example.path,
-                image_reader(dataset.store, example.image_id, example.path),
-                (example.height, example.width),
-            )
-        )
+        image_id, path = images.ids[index], Path(images.paths[index])
+        size = (int(images.height[index]), int(images.width[index]))
+        sources.append(Source(image_id, path, image_reader(dataset.store, image_id, path), size))
     return sources
 
 
@@ -336,7 +346,7 @@ def predict(
         timing: is filled.
         progress: called with (images done, images in all).
         skipped: takes image id -> why of images that cannot be read, which are left out then.
-        options: of `ytrue.encoders.detections.detect`.
+        options: of the encoder's `decode`, such as `score_threshold`.
 
     Raises:
         DataError: an image that cannot be read, without `skipped`.
@@ -399,14 +409,23 @@ def without(dataset: Dataset, skipped: Mapping[Id, str]) -> Dataset:
 
 
 def back(detections: Annotations, placement: Placement) -> Annotations:
-    """Return detections of the frame in the image's own pixels, cut to the image.
+    """Return detections of the frame in the image's own pixels, boxes cut to the image.
 
-    Those that lie in the padding alone are left out.
+    Those that lie in the padding alone are left out, points included.
     """
     height, width = placement.source
     own = boxes.clip(placement.undo(detections.boxes), height, width)
-    keep = np.flatnonzero(boxes.has_area(own))
-    return detections.replace(boxes=own, content=None).select(keep)
+    keypoints = detections.keypoints
+    if keypoints is None:
+        keep = boxes.has_area(own)
+    else:
+        keypoints = keypoints.copy()
+        keypoints[..., :2] = placement.undo(keypoints[..., :2])
+        outside = (keypoints[..., :2] > (height, width)).any(axis=-1)
+        keypoints[outside] = 0
+        # A point by itself has no area.
+        keep = boxes.has_area(own) | (keypoints[..., 2] > 0).any(axis=-1)
+    return detections.replace(boxes=own, keypoints=keypoints, content=None).select(keep)
 
 
 def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, Any]]:
@@ -424,6 +443,25 @@ def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, A
         for one in found
         for record in coco_records(one.image_id, one.detections, class_ids)
     ]
+
+
+def records_of(finder: Finder, found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return what was found as plain JSON records, with the ids of the file.
+
+    Boxes: see `results`. Points: see `ytrue.model.evaluatepoints.point_records`. Objects with
+    keypoints: one record for each with both "bbox" and COCO's "keypoints".
+    """
+    encoder = finder.encoder
+    if not isinstance(encoder, KeypointGridEncoder | PoseEncoder):
+        return results(found, finder.class_ids)
+    by_image = {one.image_id: one.detections for one in found}
+    if isinstance(encoder, KeypointGridEncoder):
+        ids = finder.class_ids if encoder.classes == "object" else None
+        return point_records(by_image, finder.landmarks, class_ids=ids)
+    both = zip(
+        results(found, finder.class_ids), keypoint_records(by_image, finder.class_ids), strict=True
+    )
+    return [boxes_ | points for boxes_, points in both]
 
 
 def _ahead(

@@ -42,8 +42,11 @@ class Recipe:
         freeze_norms: keep the batch norms' statistics, scales and shifts as they are.
         drop_connect: rate of the backbone; see `ytrue.model.EfficientNet`.
         augment: "none", "flip", "mild", "light", "strong" or what `ytrue.datasets.pipeline` takes.
-        gamma, alpha: of the focal loss.
+        gamma: of the focal loss.
+        alpha: of the focal loss; None: 0.25 for boxes, google/automl's, and 0.5 for points, which
+            are rarer: with less their scores stay low.
         box_weight: of the box loss.
+        xy_weight: of the loss of keypoints' places.
         precision: the model's dtype policy.
         seed: of weights, augmentation and order.
         deterministic: only operations that repeat to the bit. This holds for the whole process
@@ -69,8 +72,9 @@ class Recipe:
     drop_connect: float = 0.2
     augment: Any = "light"
     gamma: float = 1.5
-    alpha: float = 0.25
+    alpha: float | None = None
     box_weight: float = 50.0
+    xy_weight: float = 1.0
     precision: Precision = "float32"
     seed: int = 0
     deterministic: bool = True

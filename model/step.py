@@ -15,11 +15,11 @@ from ytrue.model.losses import l2_loss
 
 if TYPE_CHECKING:
     from ytrue.model.averaging import WeightAverage
-    from ytrue.model.efficientdet import EfficientDet
+    from ytrue.model.pyramidnet import PyramidNet
 
 
 def training_step(
-    model: EfficientDet,
+    model: PyramidNet,
     strategy: tf.distribute.Strategy | None = None,
     *,
     average: WeightAverage | None = None,
@@ -36,7 +36,7 @@ def training_step(
 
     Returns:
         A function of (images, targets), an element of a (distributed) dataset, returning
-        {"loss": the whole batch's, "class": ..., "box": ..., "l2": ...}.
+        {"loss": the whole batch's, the parts of it by name, "l2": ...}.
 
     Raises:
         ValueError: the model is not compiled.

@@ -17,20 +17,23 @@ import numpy as np
 import tensorflow as tf
 
 from ytrue.auditing import Audit, audit
+from ytrue.contract import Encoder
 from ytrue.datasets.tfdata import Report, pipeline
-from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.errors import DataError
+from ytrue.jointauditing import JointAudit
 from ytrue.model.averaging import WeightAverage
 from ytrue.model.efficientdet import EfficientDet
-from ytrue.model.evaluate import evaluate
 from ytrue.model.events import Events
 from ytrue.model.layers import BatchNorm
-from ytrue.model.losses import DetectionLoss
+from ytrue.model.losses import Loss
 from ytrue.model.predict import MIN_SCORE, RUN_FILE, Detector, images_of, predict, without
 from ytrue.model.pretrained import PRETRAINED
+from ytrue.model.pyramidnet import PyramidNet
 from ytrue.model.recipe import Recipe, make_optimizer
 from ytrue.model.runstate import load_state, named, replace_file, save_state
 from ytrue.model.step import training_step
+from ytrue.model.tasks import build_model, check_scorable, task_of
+from ytrue.pointauditing import PointAudit
 from ytrue.resizing import ResizeMode
 
 if TYPE_CHECKING:
@@ -41,23 +44,34 @@ if TYPE_CHECKING:
 STATE_FILE: Final = "state.npz"
 HISTORY_FILE: Final = "history.json"
 LOGS: Final = "logs"
+_IDENTITY: Final = (
+    "digest", "network", "classes", "class_ids", "landmarks", "resize", "data", "validation",
+)  # fmt: skip
+"""What of a run's description must be equal for it to be gone on with, model and recipe aside."""
+
+
+AnyAudit = Audit | PointAudit | JointAudit
 
 
 class LostObjectsError(DataError):
-    """Too many objects would own no anchor: training on them is refused.
+    """Too many objects or points would own nothing: training on them is refused.
 
     Attributes:
         report: the audit that says which, and why.
     """
 
-    def __init__(self, report: Audit, most: float) -> None:
+    def __init__(self, report: AnyAudit, most: float) -> None:
         self.report = report
+        lost, helps = (
+            ("objects would own no anchor", "a smaller --anchor-scale helps small objects")
+            if isinstance(report, Audit)
+            else ("objects or points would own nothing", "a finer grid helps crowded points")
+        )
         super().__init__(
-            f"{report.lost_share:.1%} of the objects would own no anchor, more than the "
-            f"{most:.1%} allowed, so the detector could not learn them",
+            f"{report.lost_share:.1%} of the {lost}, more than the {most:.1%} allowed, so the "
+            "detector could not learn them",
             where=report.source,
-            do="see ytrue audit for the reasons; a larger --size or a smaller --anchor-scale "
-            "helps small objects, --max-lost allows more",
+            do=f"see ytrue audit for the reasons; a larger --size or {helps}, --max-lost allows more",
         )
 
 
@@ -113,7 +127,7 @@ class Watch:
 
 def train(
     dataset: Dataset,
-    encoder: AnchorEncoder,
+    encoder: Encoder,
     folder: str | Path,
     recipe: Recipe | None = None,
     *,
@@ -135,7 +149,8 @@ def train(
 
     Args:
         dataset: what is learnt.
-        encoder: makes the targets; `image_size` is the network's input.
+        encoder: makes the targets, and so says what is learnt (`ytrue.model.tasks`); `image_size`
+            is the network's input.
         folder: of the run.
         recipe: the settings; None: google/automl's.
         variant: of `EfficientDet`.
@@ -145,7 +160,7 @@ def train(
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         save_every: seconds between two writings of the state, which is also written after every
             epoch.
-        max_lost: share of the objects that may own no anchor.
+        max_lost: share of the objects (or points) that may own no anchor (or slot).
         resize: how images are fitted.
         watch: is told what happens.
 
@@ -161,7 +176,7 @@ def train(
     """
     recipe = Recipe() if recipe is None else recipe
     watch = Watch() if watch is None else watch
-    _check(dataset, validation, evaluate_every, max_lost)
+    _check(dataset, encoder, validation, evaluate_every, max_lost)
     report = audit(dataset, encoder, resize=resize)
     if report.lost_share > max_lost:
         raise LostObjectsError(report, max_lost)
@@ -176,8 +191,9 @@ def train(
 
 
 def _check(
-    dataset: Dataset, validation: Dataset | None, evaluate_every: int, max_lost: float
-) -> None:
+    dataset: Dataset, encoder: Encoder, validation: Dataset | None, evaluate_every: int,
+    max_lost: float,
+) -> None:  # fmt: skip
     if evaluate_every < 1:
         raise ValueError(f"evaluate_every={evaluate_every}: expected at least 1")
     if not 0 <= max_lost <= 1:
@@ -189,10 +205,8 @@ def _check(
             where=validation.source,
             do="both need the same classes in the same order",
         )
-    if validation is not None and validation.objects.crowd.all():
-        raise DataError(
-            "there is no object to find in what AP is to be computed on", where=validation.source
-        )
+    if validation is not None:
+        check_scorable(task_of(encoder), validation)
 
 
 @dataclass
@@ -200,7 +214,7 @@ class _Run:
     """A run in a folder: its detector, optimizer and averages, and where it is."""
 
     detector: Detector
-    loss: DetectionLoss
+    loss: Loss
     average: WeightAverage | None
     recipe: Recipe
     folder: Path
@@ -216,7 +230,7 @@ class _Run:
 
     @classmethod
     def made(
-        cls, dataset: Dataset, encoder: AnchorEncoder, folder: Path, recipe: Recipe, variant: str,
+        cls, dataset: Dataset, encoder: Encoder, folder: Path, recipe: Recipe, variant: str,
         pretrained: str | Path | None, validation: Dataset | None, resize: ResizeMode, watch: Watch,
     ) -> _Run:  # fmt: skip
         """Return a new run, or the one that the folder holds, where it was."""
@@ -224,13 +238,13 @@ class _Run:
         steps = _steps(dataset, recipe)
         with strategy.scope():
             model = _model(encoder, recipe, variant, pretrained)
-            loss = DetectionLoss(
-                alpha=recipe.alpha, gamma=recipe.gamma, box_weight=recipe.box_weight
-            )
+            loss = task_of(encoder).loss(recipe)
             model.compile(make_optimizer(recipe, steps, model), loss, weight_decay=recipe.l2)
             model.optimizer.build(model.trainable_variables)
             average = WeightAverage(model, recipe.average) if recipe.average else None
-        detector = Detector(model, encoder, dataset.classes, dataset.class_ids, resize)
+        detector = Detector(
+            model, encoder, dataset.classes, dataset.class_ids, resize, dataset.keypoint_names
+        )
         run = cls(detector, loss, average, recipe, folder, dataset, validation, watch, strategy)
         run.resume_or_begin()
         return run
@@ -268,7 +282,7 @@ class _Run:
                 "model": model.variables,  # the seeds of drop connect as well
                 "optimizer": model.optimizer.variables,
                 "average": self.average.averages if self.average else [],
-                "loss": [self.loss.average] if self.loss.average is not None else [],
+                "loss": self.loss.variables,
             }
         )
 
@@ -338,12 +352,13 @@ class _Run:
         entry: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "images_per_second": clock.rate(self.recipe),
+            "losses": {name: total / self.steps for name, total in self.sums.items()},
+            "scores": {},
         }
-        entry |= {name: total / self.steps for name, total in self.sums.items()}
         last = self.epoch + 1 == self.recipe.epochs
         with self.average.applied() if self.average else nullcontext():
             if last or (self.epoch + 1) % evaluate_every == 0:
-                entry |= self.evaluate(events)
+                entry["scores"] = self.evaluate(events)
             if last:
                 self.detector.save_weights(self.folder, "last")
         self.history.append(entry)
@@ -355,7 +370,7 @@ class _Run:
         clock.pause_over()
 
     def evaluate(self, events: Events) -> dict[str, float]:
-        """Return AP of the weights that are in the model, and keep them if they are the best."""
+        """Return the scores of the weights in the model, and keep them if they are the best."""
         scores: dict[str, float] = {}
         if self.validation is not None:
             skipped: dict[Any, str] = {}
@@ -365,11 +380,11 @@ class _Run:
             )  # fmt: skip
             found = {one.image_id: one.detections for one in predicted}
             self.validation = without(self.validation, skipped)
-            measured = evaluate(self.validation, found)
-            # Defined: `_check` saw objects; None where all their images turned out unreadable.
-            scores = {"AP": measured.ap or 0.0, "AP50": measured.ap50 or 0.0}
-            if scores["AP"] > self.best:
-                self.best = scores["AP"]
+            encoder = self.detector.encoder
+            scores = task_of(encoder).scores(encoder, self.validation, found)
+            decisive = next(iter(scores.values()))
+            if decisive > self.best:
+                self.best = decisive
                 self.detector.save_weights(self.folder, "best")
         step = (self.epoch + 1) * self.steps
         if scores:
@@ -430,15 +445,19 @@ def _steps(dataset: Dataset, recipe: Recipe) -> int:
 
 
 def _model(
-    encoder: AnchorEncoder, recipe: Recipe, variant: str, pretrained: str | Path | None
-) -> EfficientDet:
+    encoder: Encoder, recipe: Recipe, variant: str, pretrained: str | Path | None
+) -> PyramidNet:
     backbone = str(pretrained) if str(pretrained) in PRETRAINED else None
-    model = EfficientDet(
-        variant, encoder.num_classes, anchors=_anchors_per_cell(encoder),
-        drop_connect_rate=recipe.drop_connect, pretrained=backbone,
+    model = build_model(
+        encoder, variant, drop_connect_rate=recipe.drop_connect, pretrained=backbone,
         dtype=keras.dtype_policies.get(recipe.precision),
     )  # fmt: skip
     if pretrained is not None and backbone is None:
+        if not isinstance(model, EfficientDet):
+            raise ValueError(
+                f"pretrained={str(pretrained)!r}: official checkpoints are of detectors of boxes; "
+                f"expected one of {', '.join(PRETRAINED)}, or none"
+            )
         model.load_official(pretrained, head="skip")
     if recipe.freeze_norms:
         for layer in model._flatten_layers():
@@ -447,23 +466,13 @@ def _model(
     return model
 
 
-def _anchors_per_cell(encoder: AnchorEncoder) -> int:
-    counts = {len(shapes) for shapes in encoder.grid.anchor_shapes}
-    if len(counts) > 1:
-        raise ValueError(
-            f"the grid has {sorted(counts)} anchors in a cell, by level: the heads are shared over "
-            "levels and need one number"
-        )
-    return counts.pop()
-
-
 def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
     """Raise DataError if the folder's run is not the one that is asked for."""
     there = json.loads(file.read_text(encoding="utf-8"))
     wanted = json.loads(json.dumps(wanted))
     differs = [
         f"{name} {there.get(name)!r} there, {wanted[name]!r} asked for"
-        for name in ("digest", "classes", "class_ids", "resize", "data", "validation")
+        for name in _IDENTITY
         if there.get(name) != wanted[name]
     ]
     for part in ("model", "recipe"):
@@ -480,10 +489,13 @@ def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def _digest(dataset: Dataset) -> str:
-    """Return a short digest of images, labels and boxes."""
+    """Return a short digest of images, labels, boxes and keypoints."""
     objects = dataset.objects
     said = hashlib.sha256(repr(list(dataset.images.ids)).encode())
-    for column in (objects.image, objects.label, objects.crowd, objects.xywh):
+    columns = [objects.image, objects.label, objects.crowd, objects.xywh]
+    if objects.keypoints is not None:
+        columns.append(objects.keypoints)
+    for column in columns:
         said.update(np.ascontiguousarray(column).tobytes())
     return said.hexdigest()[:16]
 

@@ -188,7 +188,7 @@ def test_train_predict_evaluate(shapes, tmp_path):
     assert plain["detections"] == len(json.loads(out.read_text())) > 0
     held = json.loads(run("evaluate", shapes, tmp_path / "run", "--hold-out", "2", "--json").stdout)
     assert held["images"] < plain["images"]
-    assert held["coco"]["AP50"] == pytest.approx(again["history"][0]["AP50"], abs=1e-3)
+    assert held["coco"]["AP50"] == pytest.approx(again["history"][0]["scores"]["AP50"], abs=1e-3)
     one = shapes.parent / "images" / "shapes_00003.jpg"
     run("predict", tmp_path / "run", one, *found)
     assert {record["image_id"] for record in json.loads(out.read_text())} == {one.name}
@@ -231,8 +231,12 @@ WRONG = [
     (("predict", "nowhere", "data.json"), "nowhere: no run.json in it; name the folder"),
     (("predict", "nowhere"), "name image files or folders, or a dataset with --ids"),
     (("show", "data.json", "77"), "no image '77' among 1; name it by id, file name or position"),
+    (("audit", "data.json", "--task", "wheel"), "--task wheel: expected one of box, keypoints"),
+    (("audit", "data.json", "--task", "keypoints"), "the dataset has no keypoints; take COCO"),
+    (("audit", "data.json", "--set", "a"), "--set a: expected NAME=VALUE, such as stride=8,16"),
+    (("audit", "data.json", "--set", "a=1"), "--set a=...: --task box takes num_scales, aspect"),
     (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
-    (("show", "data.json", "1", "--object", "3"), "object=3: the image has 1 objects, from 0"),
+    (("show", "data.json", "1", "--object", "3"), "--object 3: the image has 1 objects"),
     (("convert", "data.json", "--to", "x", "-o", "y"), "format 'x' cannot be written"),
     (("evaluate", "data.json", "nothing.json"), "nothing.json: cannot be read (No such file"),
     (("evaluate", "data.json", "data.json"), "the file holds a COCO dataset, not a list of"),
@@ -271,6 +275,58 @@ def test_the_demo_shows_everything(tmp_path):
         "found.png",
     ):
         assert (tmp_path / name).stat().st_size > 5_000
+
+
+FIXED = ("--set", "stride=8", "--set", "slots=fixed")
+
+
+def test_audit_and_show_by_task(shapes, tmp_path):
+    page, picture = tmp_path / "audit.html", tmp_path / "picture.png"
+    size = ("--size", "96x128")
+    said = run("audit", shapes, "--task", "keypoints", *size, "--html", page).stdout
+    assert "points lost to others" in said.replace("Points", "points")
+    assert "24x32" not in said
+    assert "12x16" in said
+    assert "<h2>Lost points</h2>" in page.read_text()
+    both = json.loads(run("audit", shapes, "--task", "pose", *size, *FIXED, "--json").stdout)
+    assert both["keypoints"]["encoder"]["slots"] == "fixed"
+    assert both["box"]["encoder"]["encoder"] == "anchor"
+    said = run("show", shapes, "#1", "--task", "pose", *size, *FIXED, "-o", picture).stdout
+    for name in ("box", "keypoints"):
+        file = tmp_path / f"picture_{name}.png"
+        assert f"wrote {file}" in said
+        assert file.read_bytes().startswith(b"\x89PNG")
+    assert "left: owns slot 0 of the cell in row" in said
+    plain = json.loads(
+        run("show", shapes, "#1", "--task", "keypoints", *size, "-o", picture, "--object", "0",
+            "--json").stdout
+    )  # fmt: skip
+    assert [row["landmark"] for row in plain["points"]] == ["left", "top", "right", "bottom"]
+    assert {row["object"] for row in plain["points"]} == {0}
+
+
+def test_train_predict_evaluate_by_task(shapes, tmp_path):
+    options = ("--hold-out", "2", "--max-lost", "1", *SMALL, *FIXED, "--augment", "flip")
+    for task, score, fields in (
+        ("keypoints", "PCK", {"image_id", "landmark", "point", "score"}),
+        ("pose", "OKS AP50", {"image_id", "category_id", "bbox", "keypoints", "score"}),
+    ):
+        folder, out = tmp_path / task, tmp_path / f"{task}.json"
+        said = run("train", shapes, "-o", folder, "--task", task, *options).stdout
+        assert re.search(rf"^epoch 1  loss .* {score} 0", said, re.MULTILINE)
+        run("predict", folder, "--ids", shapes, "--score-threshold", "0", "--skip-broken",
+            "-o", out, "--pictures", tmp_path / "p", "--task", task)  # fmt: skip
+        assert set(json.loads(out.read_text())[0]) == fields
+        of_file = json.loads(run("evaluate", shapes, out, "--json").stdout)
+        of_run = json.loads(
+            run("evaluate", shapes, folder, "--json", "--pictures", tmp_path / "e").stdout
+        )
+        assert of_file.keys() == of_run.keys()
+        assert (tmp_path / "e" / "worst_1.png").is_file()
+        said = run("evaluate", shapes, out, "--fail-under", "1.1", code=1)
+        assert "expected 1.1 or more" in said.stderr
+    said = run("predict", tmp_path / "pose", "--ids", shapes, "--task", "box", code=2).stderr
+    assert "a detector of --task pose, not box; leave --task out" in said
 
 
 def test_tune_keypoints(shapes, tmp_path):

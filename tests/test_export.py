@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from ytrue import DataError
-from ytrue.encoders import AnchorEncoder, AnchorGrid, BoxCoder, preset
+from ytrue.encoders import BoxCoder, KeypointGridEncoder, preset
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect
 from ytrue.model import Detector, EfficientDet
@@ -22,6 +22,7 @@ from ytrue.model.exporting import decoder as decoder_file
 from ytrue.model.exporting.decoder import Decoder
 from ytrue.model.exporting.graph import Prediction
 from ytrue.model.images import normalised
+from ytrue.model.tasks import build_model
 from ytrue.resizing import place
 
 SIZE = (96, 128)
@@ -284,11 +285,10 @@ def test_arguments_out_of_range_are_named(small, folder, tmp_path):
         export(small, tmp_path, ("int8",), [images(0, 1)[0], images(0, 1, (64, 64))[0]])
     with pytest.raises(DataError, match="the folder is not empty"):
         export(small, folder, ("float32",))
-    fewer = AnchorEncoder(AnchorGrid(SIZE, num_scales=2), 3)
-    with pytest.raises(
-        ValueError, match="the encoder has 1542 anchors, but the model 2313 in 96 x 128 pixels"
-    ):
-        export(replace(small, encoder=fewer), tmp_path / "fewer", ("float32",))
+    points = KeypointGridEncoder(SIZE, stride=8, num_classes=2)
+    other = Detector(build_model(points, "nano"), points, ("a",), (1,))
+    with pytest.raises(ValueError, match="of a 'keypoint-grid' encoder: only detectors of boxes"):
+        export(other, tmp_path / "points", ("float32",))
     with pytest.raises(ValueError, match="runtime='onnx': expected one of tflite, saved_model"):
         load_export(folder, "onnx")
     with pytest.raises(

@@ -114,8 +114,8 @@ def test_a_dataset_without_points_is_said_to_be_without():
 def test_audits_of_points_print(capsys):
     report = ytrue.audit(scattered(), KeypointGridEncoder((100, 200), (2, 2), num_classes=2))
     console = Console(width=80, force_terminal=False)
-    viz.print_point_audit(report, console)
-    viz.print_point_audit(
+    viz.print_audit(report, console)
+    viz.print_audit(
         ytrue.audit(People(), KeypointGridEncoder(9, "global", num_classes=60)), console
     )
     said = capsys.readouterr().out

@@ -359,4 +359,4 @@ def test_the_config_holds_every_argument():
     assert {*changed, "self"} == set(inspect.signature(KeypointLoss.__init__).parameters)
     assert KeypointLoss(**changed).config() == changed
     assert KeypointLoss(kind="bce").config()["kind"] == "bce"
-    assert KeypointLoss().average is None
+    assert KeypointLoss().variables == []

@@ -54,7 +54,9 @@ class Oracle:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return load(write_shapes(tmp_path_factory.mktemp("s"), num_images=7, image_size=(90, 150)))
+    return load(
+        write_shapes(tmp_path_factory.mktemp("zz-oracle"), num_images=7, image_size=(90, 150))
+    )
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])

@@ -127,7 +127,7 @@ def test_a_run_tells_and_writes_what_it_did(finished):
         one.image_id: one.detections
         for one in predict(detector, images_of(held), score_threshold=0.001)
     }
-    assert entry["AP50"] == pytest.approx(evaluate(held, found).ap50, abs=1e-3)
+    assert entry["scores"]["AP50"] == pytest.approx(evaluate(held, found).ap50, abs=1e-3)
 
 
 def test_tensorboard_finds_numbers_and_pictures(finished):
@@ -163,9 +163,13 @@ def test_a_detector_comes_back_from_its_folder(finished):
     [
         (
             {"classes": ("a",)},
-            "numbers of classes differ: the model's classes 4, .* class names 1,",
+            "numbers of classes differ: the encoder's classes 4, class names 1, class ids 4",
         ),
         ({"class_ids": (1, 2)}, "class names 4, class ids 2"),
+        (
+            {"encoder": preset("ytrue", (64, 96), 4, num_scales=2)},
+            "the model's box/anchors is 9, the encoder's 6",
+        ),
         ({"resize": "crop"}, "resize='crop': expected one of letterbox, stretch"),
         (
             {"encoder": preset("ytrue", (64, 96), 4, max_level=6)},
@@ -242,7 +246,7 @@ def test_datasets_that_do_not_fit_are_refused(shapes, tmp_path):
     with pytest.raises(DataError, match="its classes are a, b, c, d, those of the training data"):
         train(dataset, encoder, tmp_path, variant="nano", validation=other)
     nothing = dataset.subset([])
-    with pytest.raises(DataError, match="there is no object to find in what AP is to be"):
+    with pytest.raises(DataError, match="there is no object to find in it, but AP is to be"):
         train(dataset, encoder, tmp_path, variant="nano", validation=nothing)
     with pytest.raises(ValueError, match="batch_size=99 is more than the 12 images"):
         train(dataset, encoder, tmp_path, Recipe(batch_size=99), variant="nano", max_lost=1.0)

@@ -13,7 +13,7 @@ from ytrue.viz.pointevaluation import (
     show_point_evaluation,
 )
 from ytrue.viz.style import png_bytes, save_png
-from ytrue.viz.tables import print_audit, print_dataset, print_point_audit, print_problems
+from ytrue.viz.tables import print_audit, print_dataset, print_problems
 from ytrue.viz.tuning import print_tuning, show_tuning
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "print_dataset",
     "print_evaluation",
     "print_keypoint_evaluation",
-    "print_point_audit",
     "print_point_evaluation",
     "print_problems",
     "print_tuning",

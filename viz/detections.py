@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
+from ytrue.boxes import has_area
 from ytrue.viz import style
 from ytrue.viz.drawing import class_name, image_axes, rectangle, say, write_labels
 
@@ -27,6 +30,8 @@ def show_detections(
     title: str = "",
 ) -> Figure:
     """Draw what was found in an image, by class; with `truth` its objects as dashed white boxes.
+
+    Keypoints are dots, coloured by landmark; annotated ones are white crosses.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -48,9 +53,16 @@ def show_detections(
             axes.add_patch(rectangle(box, colour, 1.0, linestyle="--"))
     drawn = np.flatnonzero(found.scores >= score_threshold)
     texts = []
+    points = found.keypoints is not None
+    if truth is not None and points:
+        _points(axes, truth, np.arange(len(truth)), truth=True)
+    if points:
+        _points(axes, found, drawn)
     for k in drawn:
         label, score = int(found.labels[k]), float(found.scores[k])
         colour = style.LEVELS[label % len(style.LEVELS)]
+        if points and not has_area(found.boxes[k]):
+            continue  # a point by itself
         axes.add_patch(rectangle(found.boxes[k], colour, 1.7))
         texts.append((found.boxes[k], f"{class_name(classes, label)} {score:.2f}", colour, score))
     hidden = write_labels(axes, texts, 1 / scale)
@@ -60,24 +72,43 @@ def show_detections(
     return figure
 
 
+def _points(
+    axes: Axes, annotations: Annotations, rows: NDArray[np.intp], *, truth: bool = False
+) -> None:
+    keypoints = annotations.keypoints
+    if keypoints is None:
+        return
+    chosen = keypoints[rows]
+    row, landmark = np.nonzero(chosen[..., 2] > 0)
+    y, x = chosen[row, landmark, 0], chosen[row, landmark, 1]
+    if truth:
+        axes.scatter(x, y, s=34, c="white", marker="x", lw=1.1)
+        return
+    colours = [style.LEVELS[k % len(style.LEVELS)] for k in landmark]
+    axes.scatter(x, y, s=20, c=colours, edgecolors="black", lw=0.6)
+
+
 def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw a run's losses and AP over its epochs, as `history.json` holds them."""
+    """Draw a run's losses and scores over its epochs, as `history.json` holds them."""
     figure = style.new_figure(900, 340)
     epochs = [entry["epoch"] for entry in history]
     losses = figure.add_subplot(1, 2, 1)
-    for colour, name in zip(style.CURVES, ("loss", "class", "box", "l2"), strict=False):
-        values = [entry[name] for entry in history]
+    colours = itertools.cycle(style.CURVES)
+    for name in history[0]["losses"] if history else ():
+        values = [entry["losses"][name] for entry in history]
         if any(values):
-            losses.plot(epochs, values, color=colour, label=name, lw=1.4)
+            losses.plot(epochs, values, color=next(colours), label=name, lw=1.4)
     losses.set_yscale("log")
     style.finish(losses, "training losses (means of an epoch)")
     scores = figure.add_subplot(1, 2, 2)
-    measured = [entry for entry in history if "AP" in entry]
-    for colour, name in zip(style.CURVES, ("AP50", "AP"), strict=False):
+    measured = [entry for entry in history if entry["scores"]]
+    colours = itertools.cycle(style.CURVES)
+    for name in measured[0]["scores"] if measured else ():
         at = [entry["epoch"] for entry in measured]
-        scores.plot(at, [entry[name] for entry in measured], color=colour, label=name, lw=1.6)
+        values = [entry["scores"][name] for entry in measured]
+        scores.plot(at, values, color=next(colours), label=name, lw=1.6)
     scores.set_ylim(0, 1)
-    style.finish(scores, "average precision on the images held out")
+    style.finish(scores, "scores on the images held out")
     for axes in (losses, scores):
         axes.set_xlabel("epoch", fontsize=8.5)
         axes.grid(alpha=0.25)

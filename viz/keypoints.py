@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -19,23 +20,27 @@ from ytrue.viz.assignment import frame_pixels
 
 _PANEL: Final = 620
 _MOST_LINES: Final = 130
+_MOST_REASONS: Final = 40
 
 
 def show_points(
     image: Example | NDArray[np.uint8],
     assignment: PointAssignment,
     *,
+    object: int | None = None,
     resize: ResizeMode = "letterbox",
     title: str = "",
 ) -> Figure:
     """Draw an image in the network's frame with its points and the cells that hold them.
 
-    A panel for each grid. Green dots hold a slot of it, hollow where they are annotated as hidden;
-    orange ones hold one of another grid only; red crosses are lost.
+    A panel for each grid. Green dots hold a slot of it, hollow where they are annotated as hidden,
+    with their offsets as lines from the cell's corner; orange ones hold one of another grid only;
+    red crosses are lost, with the reason beside them.
 
     Args:
         image: the example (its file is read), or (H, W, 3) uint8 pixels of the frame.
         assignment: what `encoder.explain` returned for the annotations in the frame.
+        object: single this object's points out.
         resize: how the image was fitted into the frame.
         title: a line above the picture.
 
@@ -52,31 +57,57 @@ def show_points(
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         axes.set_axis_off()
-        _panel(axes, assignment, level)
+        _panel(axes, assignment, level, object)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 52 / (height * scale + 60), 0.02)
     figure.text(0.008, 0.985, title or repr(assignment), fontsize=10, va="top", parse_math=False)
     _legend(figure)
     return figure
 
 
-def _panel(axes: Axes, assignment: PointAssignment, level: int) -> None:
+def _panel(axes: Axes, assignment: PointAssignment, level: int, chosen: int | None) -> None:
     rows, columns = assignment.grid[level]
     _cells(axes, assignment, level)
     keypoints = assignment.annotations.keypoints
     if keypoints is not None and keypoints.size:
         points = keypoints.reshape(-1, 3)
-        held = assignment.slot[level] >= 0
-        lost = np.isin(assignment.outcome, POINT_LOST) & np.isfinite(points).all(axis=1)
-        elsewhere = np.array([outcome == "matched" for outcome in assignment.outcome]) & ~held
+        mine = np.ones(len(points), bool) if chosen is None else assignment.object == chosen
+        held = mine & (assignment.slot[level] >= 0)
+        lost = mine & np.isin(assignment.outcome, POINT_LOST) & np.isfinite(points).all(axis=1)
+        matched = np.array([outcome == "matched" for outcome in assignment.outcome])
+        elsewhere = mine & matched & ~held
         hidden = points[:, 2] < 2
-        for chosen, face in ((held & ~hidden, style.MATCHED), (held & hidden, "none"),
-                             (elsewhere, style.FORCED)):  # fmt: skip
+        _offsets(axes, assignment, level, np.flatnonzero(held), points)
+        for chosen_, face in ((held & ~hidden, style.MATCHED), (held & hidden, "none"),
+                              (elsewhere, style.FORCED)):  # fmt: skip
             edge = style.MATCHED if face == "none" else "black"
             axes.scatter(
-                points[chosen, 1], points[chosen, 0], s=22, c=face, edgecolors=edge, lw=0.9
+                points[chosen_, 1], points[chosen_, 0], s=22, c=face, edgecolors=edge, lw=0.9
             )
         axes.scatter(points[lost, 1], points[lost, 0], s=26, c=style.LOST, marker="x", lw=1.6)
+        for m in np.flatnonzero(lost)[:_MOST_REASONS]:
+            axes.annotate(
+                assignment.outcome[m], (points[m, 1], points[m, 0]), (5, -3),
+                textcoords="offset points", fontsize=7, color=style.LOST, annotation_clip=True,
+                bbox={"facecolor": style.TEXT_BACK, "edgecolor": "none", "pad": 0.8},
+            )  # fmt: skip
     axes.set_title(f"{rows}x{columns}", fontsize=8.5, pad=2)
+
+
+def _offsets(
+    axes: Axes,
+    assignment: PointAssignment,
+    level: int,
+    held: NDArray[np.intp],
+    points: NDArray[np.float32],
+) -> None:
+    """Draw what the network is to tell of a point: the way from its cell's corner to it."""
+    rows, columns = assignment.grid[level]
+    height, width = assignment.image_size
+    cell = assignment.cell[level, held] - assignment.first_cell(level)
+    row, column = np.divmod(cell, columns)
+    corners = np.stack((column * width / columns, row * height / rows), axis=-1)
+    lines = np.stack((corners, points[held, 1::-1]), axis=1)
+    axes.add_collection(LineCollection(list(lines), colors=style.MATCHED, linewidths=1.0))
 
 
 def _cells(axes: Axes, assignment: PointAssignment, level: int) -> None:

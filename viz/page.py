@@ -11,6 +11,8 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from ytrue.auditing import Audit
+from ytrue.jointauditing import JointAudit
+from ytrue.pointauditing import PointAudit
 from ytrue.viz.figures import show_audit
 from ytrue.viz.style import png_bytes
 
@@ -27,7 +29,10 @@ code { background: #f2f2f4; padding: 0 .25rem }
 
 
 def report_html(
-    audit: Audit, path: str | Path, *, pictures: Iterable[tuple[str, Figure]] = ()
+    audit: Audit | PointAudit | JointAudit,
+    path: str | Path,
+    *,
+    pictures: Iterable[tuple[str, Figure]] = (),
 ) -> Path:
     """Write an audit as a self-contained HTML page and return its path.
 
@@ -42,40 +47,77 @@ def report_html(
         f"<figure>{_image(figure, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, figure in pictures
     )
-    body = f"""<h1>What your detector is taught</h1>
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>ytrue audit</title>'
+        f"<style>{_STYLE}</style></head><body><h1>What your detector is taught</h1>"
+        f"{_body(audit)}{shown}</body></html>\n"
+    )
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _body(audit: Audit | PointAudit | JointAudit) -> str:
+    if isinstance(audit, JointAudit):
+        return "".join(
+            f"<h1>{escape(name)}</h1>{_body(part)}" for name, part in audit.parts.items()
+        )
+    points = isinstance(audit, PointAudit)
+    positions = audit.slots if isinstance(audit, PointAudit) else audit.positions
+    body = _points(audit) if isinstance(audit, PointAudit) else _objects(audit)
+    return f"""
 <p class="quiet">{escape(audit.source)} at {audit.image_size[0]}x{audit.image_size[1]},
-{escape(audit.resize)}, {audit.positions:,} positions an image</p>
-{audit_fragment(audit)}
+{escape(audit.resize)}, {positions:,} {"slots" if points else "positions"} an image</p>
+{body}
+<h2>Encoder</h2><p><code>{escape(str(dict(audit.encoder)))}</code></p>"""
+
+
+def _objects(audit: Audit) -> str:
+    return f"""{audit_fragment(audit)}
 <h2>In pictures</h2>{_image(show_audit(audit), "plots of the audit")}
 <h2>By size</h2>{summary_table(audit.by_size())}
 <h2>By width : height</h2>{summary_table(audit.by_ratio())}
 <h2>By level of the best anchor</h2>{summary_table(audit.by_level())}
 <h2>By class</h2>{summary_table(audit.by_class())}
 <h2>Images with most lost or only reserved objects</h2>{_records(audit.worst_images(20))}
-<h2>Lost objects</h2>{_lost(audit)}
-{shown}
-<h2>Encoder</h2><p><code>{escape(str(dict(audit.encoder)))}</code></p>"""
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>ytrue audit</title>'
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+<h2>Lost objects</h2>{_lost(audit.lost_objects())}"""
+
+
+def _points(audit: PointAudit) -> str:
+    return f"""{point_fragment(audit)}
+<h2>By grid</h2>{summary_table(audit.by_grid())}
+<h2>By class</h2>{summary_table(audit.by_class())}
+<h2>Images with most lost points</h2>{_records(audit.worst_images(20))}
+<h2>Lost points</h2>{_lost(audit.lost_points())}"""
+
+
+def point_fragment(audit: PointAudit) -> str:
+    """Return the headline numbers and advice of an audit of points as HTML."""
+    outcomes = {name: n for name, n in audit.outcomes().items() if n}
+    return (
+        f"<p>{audit.num_images:,} images, {audit.num_points:,} points: "
+        f"<b>{audit.lost_share:.1%} lost</b>; {audit.occupied_share:.2%} of slots occupied.</p>"
+        + table(("outcome", *outcomes), [("points", *outcomes.values())])
+        + _advice(audit.advice())
     )
-    target.write_text(page, encoding="utf-8")
-    return target
 
 
 def audit_fragment(audit: Audit) -> str:
     """Return the audit's headline numbers and advice as HTML."""
     owned = [("objects owning", *audit.owned()), ("", *audit.owned().values())]
     outcomes = {name: n for name, n in audit.outcomes().items() if n}
-    advice = "".join(f"<li>{escape(sentence)}</li>" for sentence in audit.advice())
     return (
         f"<p>{audit.num_images:,} images, {audit.num_objects:,} objects: "
         f"<b>{audit.lost_share:.1%} lost</b>, {audit.forced_share:.1%} only reserved; "
         f"{audit.ignored_share:.2%} of positions ignored.</p>"
         + table(owned[0], [owned[1]])
         + table(("outcome", *outcomes), [("objects", *outcomes.values())])
-        + (f'<ul class="advice">{advice}</ul>' if advice else "<p>No advice: it looks sound.</p>")
+        + _advice(audit.advice())
     )
+
+
+def _advice(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="advice">{items}</ul>' if items else "<p>No advice: it looks sound.</p>"
 
 
 def summary_table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -109,8 +151,7 @@ def _records(records: Sequence[Mapping[str, Any]]) -> str:
     return table(tuple(records[0]), [tuple(str(v) for v in record.values()) for record in records])
 
 
-def _lost(audit: Audit) -> str:
-    lost = audit.lost_objects()
+def _lost(lost: Sequence[Mapping[str, Any]]) -> str:
     more = f'<p class="quiet">and {len(lost) - 200} more</p>' if len(lost) > 200 else ""
     return _records(lost[:200]) + more
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from ytrue.auditing import Audit
 from ytrue.datasets.dataset import Dataset
 from ytrue.errors import Problem
+from ytrue.jointauditing import JointAudit
 from ytrue.pointauditing import PointAudit
 
 _MOST_CLASSES = 15
@@ -71,8 +72,19 @@ def print_problems(dataset: Dataset, console: Console, *, examples: int = 2) -> 
             console.print(f"    ... and {len(found) - examples} more (--json lists all)")
 
 
-def print_audit(audit: Audit, console: Console) -> None:
-    """Print an audit: outcomes, what objects own, tables by size and class, advice."""
+def print_audit(audit: Audit | PointAudit | JointAudit, console: Console) -> None:
+    """Print an audit: outcomes, what objects or points own, tables, advice; part by part."""
+    if isinstance(audit, JointAudit):
+        for name, part in audit.parts.items():
+            console.print(f"[bold]{escape(name)}[/]")
+            print_audit(part, console)
+    elif isinstance(audit, PointAudit):
+        _print_points(audit, console)
+    else:
+        _print_objects(audit, console)
+
+
+def _print_objects(audit: Audit, console: Console) -> None:
     console.print(
         f"[bold]{audit.num_images:,} images, {audit.num_objects:,} objects[/] at "
         f"{audit.image_size[0]}x{audit.image_size[1]} ({audit.resize}), "
@@ -102,8 +114,7 @@ def print_audit(audit: Audit, console: Console) -> None:
         console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False)
 
 
-def print_point_audit(audit: PointAudit, console: Console) -> None:
-    """Print an audit of keypoints: outcomes, tables by grid and class, advice."""
+def _print_points(audit: PointAudit, console: Console) -> None:
     console.print(
         f"[bold]{audit.num_images:,} images, {audit.num_points:,} points[/] at "
         f"{audit.image_size[0]}x{audit.image_size[1]} ({audit.resize}), {audit.slots:,} slots an "

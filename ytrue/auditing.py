@@ -18,11 +18,13 @@ from ytrue.contract import (
     POSITIVE,
     Assignment,
     Encoder,
+    JointEncoder,
     ObjectEncoder,
     PointAssignment,
     PointEncoder,
 )
-from ytrue.pointauditing import PointAudit, PointLedger, class_names
+from ytrue.jointauditing import JointAudit
+from ytrue.pointauditing import PointAudit, PointLedger, class_names, placed_points
 from ytrue.resizing import ResizeMode, place
 
 if TYPE_CHECKING:
@@ -302,18 +304,26 @@ def audit(
 @overload
 def audit(
     dataset: Examples,
+    encoder: JointEncoder,
+    *,
+    resize: ResizeMode = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> JointAudit: ...
+@overload
+def audit(
+    dataset: Examples,
     encoder: Encoder,
     *,
     resize: ResizeMode = ...,
     progress: Callable[[int, int], None] | None = ...,
-) -> Audit | PointAudit: ...
+) -> Audit | PointAudit | JointAudit: ...
 def audit(
     dataset: Examples,
     encoder: Encoder,
     *,
     resize: ResizeMode = "letterbox",
     progress: Callable[[int, int], None] | None = None,
-) -> Audit | PointAudit:
+) -> Audit | PointAudit | JointAudit:
     """Encode every image's annotations and account for every object or point; no pixels are read.
 
     Args:
@@ -324,7 +334,7 @@ def audit(
 
     Returns:
         An `Audit` where `encoder.explain` returns an `Assignment`, a `PointAudit` where it returns
-        a `PointAssignment`.
+        a `PointAssignment`, a `JointAudit` of a joint encoder.
 
     Raises:
         ValueError: the encoder knows fewer classes than the dataset has.
@@ -333,6 +343,13 @@ def audit(
         report = ytrue.audit(dataset, ytrue.encoders.preset("ytrue", (512, 512), dataset.num_classes))
         report.lost_share, report.advice()
     """
+    if isinstance(encoder, JointEncoder):
+        return JointAudit(
+            {
+                name: audit(dataset, part, resize=resize, progress=progress)
+                for name, part in encoder.parts.items()
+            }
+        )
     first = encoder.explain(Annotations())
     if isinstance(first, PointAssignment):
         return _audit_points(dataset, encoder, first, resize, progress)
@@ -341,6 +358,7 @@ def audit(
             f"the encoder knows {encoder.num_classes} classes, the dataset has "
             f"{len(dataset.classes)}: build it with num_classes={len(dataset.classes)}"
         )
+    assert isinstance(first, Assignment)  # neither points nor parts
     blocks, image_ids, positives, ignored = [], [], [], []
     for index, example in _examples(dataset, progress):
         assignment = encoder.explain(_placed(example, encoder.image_size, resize))
@@ -373,9 +391,7 @@ def _audit_points(
 ) -> PointAudit:
     ledger, image_ids = PointLedger(len(first.grid)), []
     for _, example in _examples(dataset, progress):
-        points = example.annotations.replace(polygons=None, masks=None)
-        placement = place((example.height, example.width), encoder.image_size, resize)
-        assignment = encoder.explain(placement.apply(points))
+        assignment = encoder.explain(placed_points(example, encoder.image_size, resize))
         assert isinstance(assignment, PointAssignment)  # an encoder explains in one way
         image_ids.append(example.image_id)
         ledger.add(assignment)

@@ -52,6 +52,23 @@ POINT_OUTCOMES: Final[tuple[PointOutcome, ...]] = get_args(PointOutcome)
 POINT_LOST: Final[tuple[PointOutcome, ...]] = POINT_OUTCOMES[4:]
 
 
+SEPARATOR: Final = "/"
+
+
+def part_of(part: str, name: str) -> str:
+    """Return what an array of one part of a joint target or output is called: "part/name"."""
+    return f"{part}{SEPARATOR}{name}"
+
+
+def parts_of(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return part -> name -> array of arrays that are named "part/name"."""
+    found: dict[str, dict[str, Any]] = {}
+    for full, array in arrays.items():
+        part, _, name = full.partition(SEPARATOR)
+        found.setdefault(part, {})[name] = array
+    return found
+
+
 def config_digest(config: Mapping[str, Any]) -> str:
     """Return the SHA-256 of an encoder's config, in hex: its `digest`."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"))
@@ -89,7 +106,7 @@ class Encoder(Protocol):
         """Return the objects that one example's target, or prediction, stands for."""
         ...
 
-    def explain(self, annotations: Annotations) -> Assignment | PointAssignment:
+    def explain(self, annotations: Annotations) -> Assignment | PointAssignment | JointAssignment:
         """Return what `encode` decided for every object (or point), from the same kernel."""
         ...
 
@@ -124,6 +141,16 @@ class PointEncoder(Encoder, Protocol):
 
     def explain(self, annotations: Annotations) -> PointAssignment:
         """Return what `encode` decided for every point and slot."""
+        ...
+
+
+@runtime_checkable
+class JointEncoder(Encoder, Protocol):
+    """Several encoders as one: the arrays of each are named "part/name"."""
+
+    @property
+    def parts(self) -> Mapping[str, Encoder]:
+        """Name -> encoder."""
         ...
 
 
@@ -291,6 +318,20 @@ class PointAssignment:
         from ytrue import notebook
 
         return notebook.png(self)
+
+
+@dataclass(frozen=True, eq=False)
+class JointAssignment:
+    """What every object got of each part of a joint encoder.
+
+    Attributes:
+        parts: name of the part -> what it decided.
+    """
+
+    parts: Mapping[str, Assignment | PointAssignment | JointAssignment]
+
+    def __repr__(self) -> str:
+        return f"JointAssignment({', '.join(f'{n}: {p!r}' for n, p in self.parts.items())})"
 
 
 _POINT_WORDS: Final[dict[str, str]] = {

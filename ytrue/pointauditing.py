@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.annotations import Annotations, Example
 from ytrue.contract import POINT_LOST, POINT_OUTCOMES, POSITIVE, PointAssignment
-from ytrue.resizing import ResizeMode
+from ytrue.resizing import ResizeMode, place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,6 +183,11 @@ class PointAudit:
             "advice": self.advice(),
         }
 
+    def _repr_html_(self) -> str:
+        from ytrue import notebook
+
+        return notebook.html(self)
+
 
 class PointLedger:
     """Takes in one `PointAssignment` after another; `rows` are theirs together."""
@@ -216,6 +222,12 @@ class PointLedger:
             outcome=outcome.astype(np.int8),
             owns=owns.astype(bool),
         )
+
+
+def placed_points(example: Example, frame: tuple[int, int], resize: ResizeMode) -> Annotations:
+    """Return an example's objects with their keypoints, without outlines, in the frame's pixels."""
+    points = example.annotations.replace(polygons=None, masks=None)
+    return place((example.height, example.width), frame, resize).apply(points)
 
 
 def class_names(dataset: object, classes: Sequence[str], encoder: Mapping[str, Any]) -> list[str]:

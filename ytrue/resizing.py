@@ -73,10 +73,10 @@ class Placement:
         frame[: self.size[0], : self.size[1]] = pixels[rows[:, None], columns]
         return RLE.from_mask(frame)
 
-    def undo(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (..., 4) boxes of the frame in the source's pixels."""
-        scale = np.array((self.scale_y, self.scale_x) * 2)
-        return np.asarray(boxes / scale, np.float32)
+    def undo(self, yx: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (..., 4) boxes or (..., 2) points of the frame in the source's pixels."""
+        scale = np.tile((self.scale_y, self.scale_x), yx.shape[-1] // 2)
+        return np.asarray(yx / scale, np.float32)
 
 
 def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> Placement:

@@ -13,8 +13,8 @@ from ytrue.auditing import Examples
 from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.keypoints import KeypointGridEncoder, PointCells
 from ytrue.errors import DataError
-from ytrue.pointauditing import class_names
-from ytrue.resizing import ResizeMode, place
+from ytrue.pointauditing import class_names, placed_points
+from ytrue.resizing import ResizeMode
 
 if TYPE_CHECKING:
     from ytrue.annotations import Annotations
@@ -261,12 +261,7 @@ def _batches(
 ) -> Iterator[list[Annotations]]:  # fmt: skip
     for first in range(0, len(dataset), _IMAGES_AT_ONCE):
         end = min(first + _IMAGES_AT_ONCE, len(dataset))
-        batch = []
-        for index in range(first, end):
-            example = dataset[index]
-            points = example.annotations.replace(polygons=None, masks=None)
-            batch.append(place((example.height, example.width), frame, resize).apply(points))
-        yield batch
+        yield [placed_points(dataset[index], frame, resize) for index in range(first, end)]
         if progress:
             progress(end, len(dataset))
 

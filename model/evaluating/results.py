@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ytrue import boxes
 from ytrue.annotations import Annotations
@@ -105,12 +106,18 @@ def annotations_of(dataset: Dataset, results: Results) -> list[Annotations]:
 
 def by_image(found: Detections, num_images: int) -> list[Annotations]:
     """Return the detections of each image, by falling score."""
-    order = np.argsort(-found.score, kind="stable")
-    rows = [order[found.image[order] == image] for image in range(num_images)]
     return [
         Annotations(boxes=found.boxes[k], labels=found.label[k], scores=found.score[k])
-        for k in rows
+        for k in rows_by_image(found.image, found.score, num_images)
     ]
+
+
+def rows_by_image(
+    image: NDArray[np.int64], score: NDArray[np.float64], num_images: int
+) -> list[NDArray[np.intp]]:
+    """Return the rows of each image, by falling score."""
+    order = np.argsort(-score, kind="stable")
+    return [order[image[order] == one] for one in range(num_images)]
 
 
 def to_records(dataset: Dataset, found: Mapping[Any, Annotations]) -> list[dict[str, Any]]:

@@ -45,21 +45,12 @@ class Prediction(tf.Module):
 
         It takes images (batch, height, width, 3) uint8 RGB and returns {"boxes": (batch, A, 4)
         pixels of the image, "scores": (batch, A, C)}, float32.
-
-        Raises:
-            ValueError: the model has another number of anchors.
         """
         spec = tf.TensorSpec((batch, *self._size, 3), tf.uint8, name="images")
         return tf.function(self._predict, autograph=False).get_concrete_function(spec)
 
     def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = self._forward(self._normalised(images))
-        found, wanted = outputs["box"].shape[1], len(self._anchors)
-        if found not in (None, wanted):  # None: of any number of images it is not known here
-            raise ValueError(
-                f"the encoder has {wanted} anchors, but the model {found} in "
-                f"{self._size[0]} x {self._size[1]} pixels"
-            )
         return {
             "boxes": self._decoded(outputs["box"]),
             "scores": tf.sigmoid(outputs["class"]),

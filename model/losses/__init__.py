@@ -3,11 +3,14 @@
 from ytrue.model.losses.boxes import decode_offsets, huber_loss, iou_loss
 from ytrue.model.losses.detection import DetectionLoss, l2_loss
 from ytrue.model.losses.focal import focal_loss, focal_terms
+from ytrue.model.losses.joint import JointLoss, Loss
 from ytrue.model.losses.keypoints import KeypointLoss
 
 __all__ = [
     "DetectionLoss",
+    "JointLoss",
     "KeypointLoss",
+    "Loss",
     "decode_offsets",
     "focal_loss",
     "focal_terms",

@@ -93,6 +93,16 @@ class DetectionLoss:
             else None
         )
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what a call returns beside "loss"."""
+        return ("class", "box") if self.iou is None else ("class", "box", "iou")
+
+    @property
+    def variables(self) -> list[Any]:
+        """What a call may change: the moving average."""
+        return [] if self.average is None else [self.average]
+
     def config(self) -> dict[str, Any]:
         """Return the arguments, but anchors, as plain JSON values."""
         names = ("delta", "box_weight", "iou", "iou_weight", "normalizer", "momentum", "offset")

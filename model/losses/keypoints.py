@@ -46,8 +46,8 @@ class KeypointLoss:
             at least 1; "images": the batch size.
 
     Attributes:
-        parts: what a call returns besides "loss".
-        average: None: this loss keeps no moving average.
+        parts: names of what a call returns beside "loss".
+        variables: none: this loss keeps no moving average.
 
     Raises:
         ValueError: an argument out of range, named with its value.
@@ -60,7 +60,7 @@ class KeypointLoss:
     """
 
     parts: ClassVar[tuple[str, ...]] = ("class", "xy")
-    average: ClassVar[None] = None
+    variables: ClassVar[list[Any]] = []
 
     def __init__(
         self,

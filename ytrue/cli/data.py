@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,19 +19,13 @@ from ytrue.cli.options import (
     Size,
     Strict,
     check_choice,
-    encoder_of,
     load,
     print_json,
     progress_bar,
     resize_mode,
     rich_console,
 )  # fmt: skip
-from ytrue.errors import DataError
-
-if TYPE_CHECKING:
-    from ytrue.annotations import Example
-    from ytrue.datasets.dataset import Dataset
-    from ytrue.resizing import Placement
+from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 
 
 @app.command()
@@ -76,6 +70,8 @@ def inspect(
 @app.command()
 def audit(
     data: Data,
+    task: TaskName = "box",
+    settings: Settings = None,
     preset: PresetName = "ytrue",
     size: Size = "512",
     anchor_scale: AnchorScale = None,
@@ -98,7 +94,7 @@ def audit(
     from ytrue import auditing
 
     dataset = load(data, format, images, strict)
-    encoder = encoder_of(preset, size, dataset, anchor_scale=anchor_scale)
+    encoder = encoder_of(task, Choices(size, preset, anchor_scale, settings), dataset)
     with progress_bar("auditing", quiet=as_json) as progress:
         report = auditing.audit(dataset, encoder, resize=resize_mode(resize), progress=progress)
     if as_json:
@@ -120,88 +116,14 @@ def audit(
 
 
 @app.command()
-def show(
-    data: Data,
-    image: Annotated[str, typer.Argument(help="The image: its id, file name, or #POSITION.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="PNG to write; default: from the image's name."),
-    ] = None,
-    object: Annotated[int | None, typer.Option("--object", help="Single this object out.")] = None,
-    levels: Annotated[
-        bool, typer.Option("--levels", help="One panel for each pyramid level.")
-    ] = False,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Annotations only, in the image's own pixels.")
-    ] = False,
-    preset: PresetName = "ytrue",
-    size: Size = "512",
-    anchor_scale: AnchorScale = None,
-    resize: Resize = "letterbox",
-    format: Format = None,
-    images: Images = None,
-    as_json: AsJson = False,
-) -> None:
-    """Draw which anchors each object of an image got, and why another got none.
-
-    Example: ytrue show annotations.json 000000000139.jpg --object 3 -o picture.png
-    """
-    from ytrue import viz
-    from ytrue.resizing import place
-
-    dataset = load(data, format, images, False)
-    example = dataset[_position(dataset, image)]
-    target = out or Path(f"{Path(str(example.path)).stem or example.image_id}_assignment.png")
-    if raw:
-        typer.echo(f"wrote {viz.save_png(viz.show_example(example), target)}")
-        return
-    encoder = encoder_of(preset, size, dataset, anchor_scale=anchor_scale)
-    placement = place((example.height, example.width), encoder.image_size, resize_mode(resize))
-    assignment = encoder.explain(placement.apply(example.annotations))
-    figure = viz.show_assignment(
-        _frame(dataset, example, placement), assignment, object=object, levels=levels,
-        classes=dataset.classes, resize=resize_mode(resize),
-    )  # fmt: skip
-    viz.save_png(figure, target)
-    chosen = range(len(assignment)) if object is None else [object]
-    names = [dataset.classes[label] for label in assignment.annotations.labels]
-    if as_json:
-        print_json(
-            {
-                "image_id": example.image_id,
-                "picture": str(target),
-                "objects": [
-                    {
-                        "object": k,
-                        "annotation_id": example.annotation_ids[k],
-                        "class": names[k],
-                        "outcome": assignment.outcome[k],
-                        "positives": int(assignment.positives[k]),
-                        "forced": int(assignment.forced[k]),
-                        "best_iou": float(assignment.best_iou[k]),
-                        "why": assignment.why(k),
-                    }
-                    for k in chosen
-                ],
-            }
-        )
-        return
-    for k in chosen:
-        typer.echo(
-            f"object {k}, {names[k]} (annotation {example.annotation_ids[k]}): {assignment.why(k)}"
-        )
-    if dataset.store is None and not example.path.is_file():
-        typer.echo(f"the image file {example.path} does not exist: drawn on grey", err=True)
-    typer.echo(f"wrote {target}")
-
-
-@app.command()
 def encode(
     data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the records.")],
     targets: Annotated[
         bool, typer.Option("--targets", help="Also store encoded targets, compactly.")
     ] = False,
+    task: TaskName = "box",
+    settings: Settings = None,
     preset: PresetName = "ytrue",
     size: Size = "512",
     anchor_scale: AnchorScale = None,
@@ -219,7 +141,8 @@ def encode(
     from ytrue import datasets
 
     dataset = load(data, format, images, strict)
-    encoder = encoder_of(preset, size, dataset, anchor_scale=anchor_scale) if targets else None
+    choices = Choices(size, preset, anchor_scale, settings)
+    encoder = encoder_of(task, choices, dataset) if targets else None
     with progress_bar("writing records", quiet=as_json) as progress:
         manifest = datasets.write_records(
             dataset, out, encoder=encoder, resize=resize_mode(resize), shard_examples=shard_examples,
@@ -262,24 +185,3 @@ def convert(
         from dataclasses import replace
 
         viz.print_problems(replace(dataset, problems=tuple(lost)), rich_console())
-
-
-def _frame(dataset: Dataset, example: Example, placement: Placement) -> Any:
-    """Return what to draw on: the example, or its pixels where they lie in no file of their own."""
-    if dataset.store is None:
-        return example
-    from ytrue.datasets.pixels import PAD, image_reader, place_pixels
-
-    read = image_reader(dataset.store, example.image_id, example.path)
-    where = f"{dataset.source}, image {example.image_id}"
-    return place_pixels(read, placement, pad=PAD, where=where)
-
-
-def _position(dataset: Dataset, image: str) -> int:
-    if image.startswith("#") and image[1:].isdigit():
-        if int(image[1:]) >= len(dataset):
-            raise DataError(
-                f"no image {image}: the dataset has {len(dataset)}", where=dataset.source
-            )
-        return int(image[1:])
-    return dataset.index_of(image)

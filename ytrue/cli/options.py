@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ytrue.errors import DataError
-
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ytrue.datasets.dataset import Dataset
-    from ytrue.encoders.anchor import AnchorEncoder
 
 Data = Annotated[Path, typer.Argument(help="Annotation file, or the folder of a dataset.")]
 Format = Annotated[
@@ -49,28 +46,6 @@ def load(data: Path, format: str | None, images: Path | None, strict: bool) -> D
     from ytrue import datasets
 
     return datasets.load(data, format=format, images=images, strict=strict)
-
-
-def encoder_of(
-    name: str,
-    size: str,
-    dataset: Dataset,
-    *,
-    anchor_scale: float | None = None,
-    max_level: int | None = None,
-) -> AnchorEncoder:
-    """Return the preset of that size for the dataset's classes."""
-    from ytrue.encoders import preset
-
-    if dataset.num_classes == 0:
-        raise DataError(
-            "the dataset has no classes", where=dataset.source, do="check the annotation file"
-        )
-    grid = {"anchor_scale": anchor_scale, "max_level": max_level}
-    # A preset with anchors of its own is changed only where that was asked for.
-    default = {"anchor_scale": 4.0, "max_level": 7}
-    changed = {key: value for key, value in grid.items() if value not in (None, default[key])}
-    return preset(name, sides_of(size), dataset.num_classes, **changed)
 
 
 def sides_of(size: str) -> tuple[int, int]:

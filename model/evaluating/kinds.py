@@ -1,0 +1,71 @@
+"""What a results file holds: boxes, points, or objects with keypoints; and each as `Annotations`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ytrue import boxes
+from ytrue.annotations import Annotations
+from ytrue.model.evaluating.keypointresults import found_keypoints
+from ytrue.model.evaluating.pointresults import found_points
+from ytrue.model.evaluating.points import By, FoundPoints, num_landmarks
+from ytrue.model.evaluating.results import Results, annotations_of, records_of, rows_by_image
+
+if TYPE_CHECKING:
+    from ytrue.datasets.dataset import Dataset
+
+Kind = Literal["box", "keypoints", "pose"]
+
+
+def kind_of_results(path: Path) -> tuple[Kind, By]:
+    """Return what a results file is of, by its first record, and what points are told apart by.
+
+    Raises:
+        DataError: a file that is no list of results.
+    """
+    records, _ = records_of(path, "[...]")
+    first = records[0] if records and isinstance(records[0], Mapping) else {}
+    if "point" in first:
+        return "keypoints", "landmark" if "landmark" in first else "class"
+    return ("pose" if "keypoints" in first else "box"), "landmark"
+
+
+def annotations_by_image(
+    dataset: Dataset, results: Results, kind: str, *, by: By = "landmark"
+) -> list[Annotations]:
+    """Return what was found in each image, in the dataset's order, by falling score.
+
+    Raises:
+        DataError: results that do not belong to the dataset.
+    """
+    if kind == "box":
+        return annotations_of(dataset, results)
+    if kind == "keypoints":
+        return _points(dataset, found_points(dataset, results, by=by), by)
+    found = found_keypoints(dataset, results)
+    boxes_, yxv = found.detections, boxes.points_from_xy(found.xyv)
+    return [
+        Annotations(boxes_.boxes[k], boxes_.label[k], scores=boxes_.score[k], keypoints=yxv[k])
+        for k in rows_by_image(boxes_.image, boxes_.score, len(dataset))
+    ]
+
+
+def _points(dataset: Dataset, found: FoundPoints, by: By) -> list[Annotations]:
+    count = num_landmarks(dataset) if by == "landmark" else 1
+    annotations = []
+    for k in rows_by_image(found.image, found.score, len(dataset)):
+        landmark = found.key[k] if by == "landmark" else np.zeros(len(k), np.int64)
+        keypoints = np.zeros((len(k), count, 3))
+        keypoints[np.arange(len(k)), landmark] = np.column_stack(
+            (found.yx[k], np.full(len(k), 2.0))
+        )
+        annotations.append(
+            Annotations(
+                np.tile(found.yx[k], 2), found.key[k], scores=found.score[k], keypoints=keypoints
+            )
+        )
+    return annotations

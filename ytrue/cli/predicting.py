@@ -1,0 +1,221 @@
+"""`ytrue predict`: what a detector finds in images, as a results file and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ytrue.cli.app import app
+from ytrue.cli.options import (
+    AsJson,
+    Format,
+    Images,
+    check_choice,
+    load,
+    print_json,
+    progress_bar,
+    silent_start,
+)  # fmt: skip
+from ytrue.errors import DataError
+
+if TYPE_CHECKING:
+    from ytrue.model.predict import Finder, Found, Source, Timing
+
+TaskOfRun = Annotated[
+    str | None,
+    typer.Option("--task", help="box, keypoints or pose: refuse a run of another; default: any."),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="best or last; default: best where there is one.")
+]
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of ytrue train, or of ytrue export.")],
+    sources: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Results file to write.")] = Path(
+        "detections.json"
+    ),
+    ids: Annotated[
+        Path | None,
+        typer.Option("--ids", help="Dataset whose image ids to write; without sources all of it."),
+    ] = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option("--hold-out", min=2, help="Of --ids only what train held out."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder for a picture of each image.")
+    ] = None,
+    task: TaskOfRun = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            "--runtime",
+            help="keras (RUN of ytrue train); saved_model or tflite (folder of ytrue export).",
+        ),
+    ] = "keras",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of tflite: float32, float16 or int8.")
+    ] = "float32",
+    weights: Weights = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch; tflite: 1.")] = 1,
+    score_threshold: Annotated[
+        float, typer.Option("--score-threshold", help="Lowest score of a detection.")
+    ] = 0.05,
+    suppression: Annotated[
+        str, typer.Option("--suppression", help="class (rivals are of one class) or global.")
+    ] = "class",
+    soft: Annotated[
+        bool,
+        typer.Option("--soft", help="Lower the scores of overlapping boxes, drop none (gaussian)."),
+    ] = False,
+    iou_threshold: Annotated[
+        float, typer.Option("--iou-threshold", help="Overlap from which one of two boxes falls.")
+    ] = 0.5,
+    duplicate_radius: Annotated[
+        float,
+        typer.Option("--duplicate-radius", help="Cells in which one of two alike points falls."),
+    ] = 0.5,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(
+            "--max-detections",
+            min=1,
+            help="Most detections of an image; default: 100, of points 1000.",
+        ),
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out images that cannot be read; list them.")
+    ] = False,
+    format: Format = None,
+    images: Images = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find objects or points in images: a results file, and pictures; says how long it took.
+
+    Example: ytrue predict run photos/ -o detections.json --pictures found
+    """
+    from ytrue.model.predict import Timing, records_of
+    from ytrue.model.predict import predict as predict_images
+
+    chosen = _sources(sources or [], ids, hold_out, format, images)
+    finder = finder_of(run, runtime, precision, weights, task)
+    timing = Timing()
+    check_choice("--suppression", suppression, ("class", "global"))
+    boxes: dict[str, Any] = {
+        "scope": suppression,
+        "method": "gaussian" if soft else "hard",
+        "iou_threshold": iou_threshold,
+    }
+    points: dict[str, Any] = {"duplicate_radius": duplicate_radius}
+    most = {} if max_detections is None else {"max_detections": max_detections}
+    of_task = {"box": boxes, "keypoints": points, "pose": boxes | points}[task_name(finder)]
+    skipped: dict[Any, str] | None = {} if skip_broken else None
+    read = {source.image_id: source.read for source in chosen}
+    with progress_bar("predicting", quiet=as_json) as progress:
+        found = []
+        for one in predict_images(
+            finder, chosen, batch_size=batch_size, timing=timing, progress=progress,
+            skipped=skipped, score_threshold=score_threshold, **most, **of_task,
+        ):  # fmt: skip
+            found.append(one)
+            if pictures is not None:
+                _draw(read[one.image_id](1), one, finder, pictures)
+    records = records_of(finder, found)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(records) + "\n", encoding="utf-8")
+    _say(out, records, timing, skipped or {}, as_json=as_json)
+
+
+def finder_of(
+    run: Path, runtime: str, precision: str, weights: str | None, task: str | None
+) -> Finder:
+    """Return the detector of a run, or an export of one, if it is of the task."""
+    check_choice("--runtime", runtime, ("keras", "saved_model", "tflite"))
+    with silent_start():
+        from ytrue.model.predict import Detector
+
+        if runtime == "keras":
+            finder: Finder = Detector.load(run, weights).folded()
+        else:
+            from ytrue.model.export import load_export
+
+            finder = load_export(run, runtime=runtime, precision=precision)  # type: ignore[arg-type]
+    if task not in (None, task_name(finder)):
+        raise DataError(
+            f"a detector of --task {task_name(finder)}, not {task}", where=run,
+            do="leave --task out, or name another run",
+        )  # fmt: skip
+    return finder
+
+
+def task_name(finder: Finder) -> str:
+    """Return what `--task` calls the detector's task."""
+    from ytrue.model.tasks import task_of
+
+    return task_of(finder.encoder).name
+
+
+def _say(
+    out: Path,
+    records: list[dict[str, Any]],
+    timing: Timing,
+    skipped: Mapping[Any, str],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        print_json(
+            {
+                "results": str(out),
+                "images": timing.images,
+                "detections": len(records),
+                "seconds": timing.seconds,
+                "milliseconds_per_image": timing.latency,
+                "skipped": list(skipped.values()),
+            }
+        )
+        return
+    for why in skipped.values():
+        typer.echo(f"left out: {why}", err=True)
+    typer.echo(timing.words())
+    typer.echo(f"wrote {len(records)} detections to {out}")
+
+
+def _sources(
+    paths: list[Path],
+    ids: Path | None,
+    hold_out: int | None,
+    format: str | None,
+    images: Path | None,
+) -> list[Source]:
+    from ytrue.model.predict import image_files, images_of
+
+    if ids is None:
+        if not paths:
+            raise ValueError("name image files or folders, or a dataset with --ids")
+        return image_files(paths)
+    dataset = load(ids, format, images, False)
+    if hold_out is not None:
+        _, dataset = dataset.hold_out(hold_out)
+    if not paths:
+        return images_of(dataset)
+    return images_of(dataset, [dataset.index_of(one.path.name) for one in image_files(paths)])
+
+
+def _draw(pixels: Any, found: Found, finder: Finder, folder: Path) -> None:
+    from ytrue import viz
+
+    figure = viz.show_detections(
+        pixels, found.detections, classes=finder.classes, score_threshold=0.3,
+        title=str(found.image_id),
+    )  # fmt: skip
+    # The suffix stays, as dog.jpg may lie beside dog.png.
+    name = str(found.image_id).replace("/", "_").replace(".", "_")
+    viz.save_png(figure, folder / f"{name}.png")

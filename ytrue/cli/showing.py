@@ -1,0 +1,206 @@
+"""`ytrue show`: what an image's objects or points got, as a picture, sentences and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ytrue.cli.app import app
+from ytrue.cli.options import (
+    AnchorScale,
+    AsJson,
+    Data,
+    Format,
+    Images,
+    PresetName,
+    Resize,
+    Size,
+    load,
+    print_json,
+    resize_mode,
+)  # fmt: skip
+from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
+from ytrue.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ytrue.annotations import Example
+    from ytrue.contract import Assignment, JointAssignment, PointAssignment
+    from ytrue.datasets.dataset import Dataset
+    from ytrue.resizing import Placement, ResizeMode
+
+
+@app.command()
+def show(
+    data: Data,
+    image: Annotated[str, typer.Argument(help="The image: its id, file name, or #POSITION.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="PNG to write; default: from the image's name."),
+    ] = None,
+    object: Annotated[int | None, typer.Option("--object", help="Single this object out.")] = None,
+    levels: Annotated[
+        bool, typer.Option("--levels", help="One panel for each pyramid level.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Annotations only, in the image's own pixels.")
+    ] = False,
+    task: TaskName = "box",
+    settings: Settings = None,
+    preset: PresetName = "ytrue",
+    size: Size = "512",
+    anchor_scale: AnchorScale = None,
+    resize: Resize = "letterbox",
+    format: Format = None,
+    images: Images = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw which anchors or cells each object or point of an image got, and why another got none.
+
+    Example: ytrue show annotations.json 000000000139.jpg --object 3 -o picture.png
+    """
+    from ytrue import viz
+    from ytrue.contract import Assignment
+    from ytrue.resizing import place
+
+    dataset = load(data, format, images, False)
+    example = dataset[_position(dataset, image)]
+    count = len(example.annotations)
+    if object is not None and not 0 <= object < count:
+        raise ValueError(f"--object {object}: the image has {count} objects, from 0")
+    target = out or Path(f"{Path(str(example.path)).stem or example.image_id}_assignment.png")
+    if raw:
+        typer.echo(f"wrote {viz.save_png(viz.show_example(example), target)}")
+        return
+    encoder = encoder_of(task, Choices(size, preset, anchor_scale, settings), dataset)
+    placement = place((example.height, example.width), encoder.image_size, resize_mode(resize))
+    frame = frame_of(dataset, example, placement)
+    said: dict[str, Any] = {"image_id": example.image_id}
+    for name, part in parts_of(encoder.explain(placement.apply(example.annotations))).items():
+        file = target.with_stem(f"{target.stem}_{name}") if name else target
+        viz.save_png(
+            draw(frame, part, dataset, resize=resize_mode(resize), object=object, levels=levels),
+            file,
+        )
+        rows = _object_rows(example, part, dataset) if isinstance(part, Assignment) else (
+            _point_rows(example, part, dataset)
+        )  # fmt: skip
+        rows = [row for row in rows if object in (None, row["object"])]
+        kind = "objects" if isinstance(part, Assignment) else "points"
+        told = {"picture": str(file), kind: rows}
+        said |= {name: told} if name else told
+        if not as_json:
+            for row in rows:
+                typer.echo(row["said"] + row["why"])
+            typer.echo(f"wrote {file}")
+    if as_json:
+        print_json(_unsaid(said))
+    elif dataset.store is None and not example.path.is_file():
+        typer.echo(f"the image file {example.path} does not exist: drawn on grey", err=True)
+
+
+def parts_of(
+    assignment: Assignment | PointAssignment | JointAssignment,
+) -> Mapping[str, Assignment | PointAssignment]:
+    """Return name -> assignment of a joint one's parts; of another "" -> itself."""
+    from ytrue.contract import JointAssignment
+
+    if not isinstance(assignment, JointAssignment):
+        return {"": assignment}
+    flat: dict[str, Assignment | PointAssignment] = {}
+    for name, part in assignment.parts.items():
+        assert not isinstance(part, JointAssignment)  # no encoder has parts of parts
+        flat[name] = part
+    return flat
+
+
+def draw(
+    frame: Any, part: Assignment | PointAssignment, dataset: Dataset, *, resize: ResizeMode,
+    object: int | None = None, levels: bool = False,
+) -> Figure:  # fmt: skip
+    """Return the picture of what one encoder decided."""
+    from ytrue import viz
+    from ytrue.contract import PointAssignment
+
+    if isinstance(part, PointAssignment):
+        return viz.show_points(frame, part, object=object, resize=resize)
+    return viz.show_assignment(
+        frame, part, object=object, levels=levels, classes=dataset.classes, resize=resize
+    )
+
+
+def frame_of(dataset: Dataset, example: Example, placement: Placement) -> Any:
+    """Return what to draw on: the example, or its pixels where they lie in no file of their own."""
+    if dataset.store is None:
+        return example
+    from ytrue.datasets.pixels import PAD, image_reader, place_pixels
+
+    read = image_reader(dataset.store, example.image_id, example.path)
+    where = f"{dataset.source}, image {example.image_id}"
+    return place_pixels(read, placement, pad=PAD, where=where)
+
+
+def _object_rows(
+    example: Example, assignment: Assignment, dataset: Dataset
+) -> list[dict[str, Any]]:
+    names = [dataset.classes[label] for label in assignment.annotations.labels]
+    ids = example.annotation_ids
+    return [
+        {
+            "object": k,
+            "annotation_id": ids[k],
+            "class": names[k],
+            "outcome": assignment.outcome[k],
+            "positives": int(assignment.positives[k]),
+            "forced": int(assignment.forced[k]),
+            "best_iou": float(assignment.best_iou[k]),
+            "why": assignment.why(k),
+            "said": f"object {k}, {names[k]} (annotation {ids[k]}): ",
+        }
+        for k in range(len(assignment))
+    ]
+
+
+def _point_rows(
+    example: Example, assignment: PointAssignment, dataset: Dataset
+) -> list[dict[str, Any]]:
+    landmarks = dataset.keypoint_names
+    rows = []
+    for m, (owner, landmark) in enumerate(
+        zip(assignment.object.tolist(), assignment.landmark.tolist(), strict=True)
+    ):
+        name = landmarks[landmark] if landmark < len(landmarks) else str(landmark)
+        annotation = example.annotation_ids[owner]
+        rows.append(
+            {
+                "object": owner,
+                "annotation_id": annotation,
+                "landmark": name,
+                "outcome": assignment.outcome[m],
+                "grids": int(assignment.positives[m]),
+                "why": assignment.why(m),
+                "said": f"object {owner} (annotation {annotation}), {name}: ",
+            }
+        )
+    return rows
+
+
+def _unsaid(value: Any) -> Any:
+    """Return the JSON value without what is there for the sentences."""
+    if isinstance(value, dict):
+        return {name: _unsaid(item) for name, item in value.items() if name != "said"}
+    return [_unsaid(item) for item in value] if isinstance(value, list) else value
+
+
+def _position(dataset: Dataset, image: str) -> int:
+    if image.startswith("#") and image[1:].isdigit():
+        if int(image[1:]) >= len(dataset):
+            raise DataError(
+                f"no image {image}: the dataset has {len(dataset)}", where=dataset.source
+            )
+        return int(image[1:])
+    return dataset.index_of(image)

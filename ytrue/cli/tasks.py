@@ -1,0 +1,150 @@
+"""From `--task` and its settings to an encoder: one function a task, and a line for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ytrue.cli.options import check_choice, sides_of
+from ytrue.errors import DataError
+
+if TYPE_CHECKING:
+    from ytrue.contract import Encoder
+    from ytrue.datasets.dataset import Dataset
+    from ytrue.encoders import AnchorEncoder, KeypointGridEncoder
+
+TaskName = Annotated[
+    str, typer.Option("--task", help="box, keypoints, or pose: both on one pyramid.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="NAME=VALUE of the task's encoder, such as stride=8,16 or points_per_cell=2; may be "
+        "given again.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line says of an encoder.
+
+    Attributes:
+        size: "SIDE" or "HEIGHTxWIDTH".
+        preset, anchor_scale: of boxes.
+        settings: "NAME=VALUE" of the task's encoder.
+        grid: what the network asks of the anchors, for presets that have none of their own.
+    """
+
+    size: str
+    preset: str = "ytrue"
+    anchor_scale: float | None = None
+    settings: Iterable[str] | None = None
+    grid: Mapping[str, Any] | None = None
+
+
+def encoder_of(task: str, choices: Choices, dataset: Dataset) -> Encoder:
+    """Return the task's encoder for the dataset's classes or landmarks.
+
+    Raises:
+        DataError: the dataset has nothing of the kind.
+        ValueError: no such task or setting, or a value out of range.
+    """
+    check_choice("--task", task, tuple(_BUILDERS))
+    if dataset.num_classes == 0:
+        raise DataError(
+            "the dataset has no classes", where=dataset.source, do="check the annotation file"
+        )
+    return _BUILDERS[task](choices, dataset, settings_of(choices.settings or ()))
+
+
+def settings_of(texts: Iterable[str]) -> dict[str, Any]:
+    """Return name -> value of texts such as "stride=8,16", "grid=32x24" or "slots=fixed"."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"--set {text}: expected NAME=VALUE, such as stride=8,16")
+        values = [_value(one) for one in value.split(",")]
+        found[name] = values[0] if len(values) == 1 else tuple(values)
+    return found
+
+
+def _value(text: str) -> Any:
+    sides = text.split("x")
+    if len(sides) == 2 and all(side.isdigit() for side in sides):
+        return int(sides[0]), int(sides[1])
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> AnchorEncoder:
+    from ytrue.encoders import PRESETS, preset
+
+    name = choices.preset
+    own = name in PRESETS and PRESETS[name].own_anchors
+    grid = {} if own else dict(choices.grid or {})
+    if choices.anchor_scale is not None:
+        grid["anchor_scale"] = choices.anchor_scale
+    _check_names("box", settings, ("num_scales", "aspect_ratios", "min_level", "max_level"))
+    return preset(name, sides_of(choices.size), dataset.num_classes, **{**grid, **settings})
+
+
+def _keypoints(
+    choices: Choices, dataset: Dataset, settings: Mapping[str, Any]
+) -> KeypointGridEncoder:
+    from ytrue.encoders import KeypointGridEncoder
+
+    landmarks = _landmarks(dataset)
+    names = ("grid", "stride", "points_per_cell", "slots", "classes", "hidden")
+    _check_names("keypoints", settings, names)
+    given = dict(settings)
+    if "grid" not in given:
+        given.setdefault("stride", (8, 16, 32))  # the study's model: levels 3 to 5
+    if given.get("slots") == "fixed":
+        given.setdefault("points_per_cell", landmarks)
+    by_object = given.get("classes") == "object"
+    return KeypointGridEncoder(
+        sides_of(choices.size), num_classes=dataset.num_classes if by_object else landmarks, **given
+    )
+
+
+def _pose(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
+    from ytrue.encoders import PoseEncoder
+
+    margin = {name: value for name, value in settings.items() if name == "margin"}
+    rest = {name: value for name, value in settings.items() if name != "margin"}
+    return PoseEncoder(_boxes(choices, dataset, {}), _keypoints(choices, dataset, rest), **margin)
+
+
+def _landmarks(dataset: Dataset) -> int:
+    """Return how many keypoints an object of the dataset has."""
+    keypoints = dataset.objects.keypoints
+    count = len(dataset.keypoint_names) or (0 if keypoints is None else keypoints.shape[1])
+    if not count:
+        raise DataError(
+            "the dataset has no keypoints", where=dataset.source,
+            do="take COCO person_keypoints, YOLO pose or LabelMe points, or another --task",
+        )  # fmt: skip
+    return int(count)
+
+
+def _check_names(task: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in settings:
+        if name not in names:
+            raise ValueError(f"--set {name}=...: --task {task} takes {', '.join(names)}, no {name}")
+
+
+_BUILDERS: Final[Mapping[str, Callable[[Choices, Dataset, Mapping[str, Any]], Encoder]]] = {
+    "box": _boxes,
+    "keypoints": _keypoints,
+    "pose": _pose,
+}
