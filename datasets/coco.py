@@ -27,6 +27,7 @@ from ytrue.datasets.imagefiles import Folder, choose_folder, folders_around
 from ytrue.datasets.textfiles import BETWEEN, check_start, read_bytes, read_text
 from ytrue.datasets.vetting import Names
 from ytrue.errors import Action, DataError, Problem
+from ytrue.files import replace_file
 from ytrue.rle import RLE
 
 if TYPE_CHECKING:
@@ -779,8 +780,8 @@ def write(dataset: Dataset, path: Path) -> list[Problem]:
     if path.suffix.lower() != ".json":
         path = path / "annotations.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+
+    def content(file: BinaryIO) -> None:
         file.write(b"{")
         for key, value in dataset.header.items():
             if key not in ("categories", "images", "annotations"):
@@ -791,7 +792,8 @@ def write(dataset: Dataset, path: Path) -> list[Problem]:
         file.write(b'],\n"annotations": [')
         _write_rows(file, (_annotation_record(dataset, row) for row in range(dataset.num_objects)))
         file.write(b"]}\n")
-    part.replace(path)
+
+    replace_file(path, content)
     return []
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.errors import DataError
+from ytrue.normalising import mean_colour
 from ytrue.resizing import Placement
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-PAD: Final = (124, 116, 104)
+PAD: Final = mean_colour("imagenet")
 """RGB of the padding of images that are not normalised yet: ImageNet's mean, about 0 after."""
 
 _REDUCED: Final = {

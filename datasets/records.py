@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from ytrue.datasets.tfrecord import (
     write_record,
 )
 from ytrue.errors import DataError
+from ytrue.files import replace_file
 from ytrue.resizing import ResizeMode, place
 
 MANIFEST: Final = "manifest.json"
@@ -105,7 +105,8 @@ def write_records(
             "plan": plan,
             "shards": shards,
         }
-        _write_whole(root / MANIFEST, json.dumps(manifest, indent=1).encode())
+        content = json.dumps(manifest, indent=1).encode()
+        replace_file(root / MANIFEST, lambda out: out.write(content))
     return manifest
 
 
@@ -157,7 +158,7 @@ def _plan(
                 where=root,
                 do="name an empty folder, or delete this one",
             )
-    _write_whole(file, json.dumps(plan, indent=1).encode())
+    replace_file(file, lambda out: out.write(json.dumps(plan, indent=1).encode()))
     return plan
 
 
@@ -183,25 +184,14 @@ def _is_whole(path: Path, count: int) -> bool:
 def _write_shard(
     path: Path, dataset: Dataset, rows: range, encoder: Encoder | None, resize: ResizeMode, blank: Target | None,
 ) -> None:  # fmt: skip
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    def write(file: BinaryIO) -> None:
         for row in rows:
             features = _features(dataset, row)
             if encoder is not None and blank is not None:
                 features |= _target_features(dataset[row], encoder, resize, blank)
             write_record(file, example_message(features))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
-
-def _write_whole(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    replace_file(path, write)
 
 
 def _features(dataset: Dataset, row: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ytrue.datasets.augment import Augment, Job, as_augment
 from ytrue.datasets.dataset import ImageStore
 from ytrue.datasets.pixels import PAD, Pixels, image_reader
 from ytrue.errors import DataError, check_choice
-from ytrue.normalising import NORMALISATIONS
+from ytrue.normalising import NORMALISATIONS, mean_colour
 from ytrue.resizing import RESIZE_MODES, ResizeMode
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def pipeline(
     _check_counts(start, epochs, workers, prefetch)
     maker = BatchMaker(
         dataset, encoder, batch_size, as_augment(augment), shuffle, seed, resize, on_error, shard,
-        shuffle if drop_remainder is None else drop_remainder, _pad(images),
+        shuffle if drop_remainder is None else drop_remainder, PAD if images == "uint8" else mean_colour(images),
         workers or available_cores(), report or Report(),
     )  # fmt: skip
     height, width = encoder.image_size
@@ -203,13 +203,6 @@ def _check_counts(
     for name, count in (("workers", workers), ("prefetch", prefetch)):
         if count is not None and count < 1:
             raise ValueError(f"{name}={count}: expected at least 1")
-
-
-def _pad(images: str) -> tuple[int, int, int]:
-    if images == "uint8":
-        return PAD
-    mean = NORMALISATIONS[images][0]
-    return round(mean[0]), round(mean[1]), round(mean[2])
 
 
 def _normalised(pixels: tf.Tensor, images: str) -> tf.Tensor:

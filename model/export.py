@@ -36,7 +36,7 @@ from ytrue.model.exporting.manifest import (
     read_manifest,
     write_manifest,
 )
-from ytrue.normalising import NORMALISATIONS
+from ytrue.normalising import NORMALISATIONS, normalisation_of
 from ytrue.resizing import ResizeMode
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _content(
     detector: Detector, coder: dict[str, Any], formats: Sequence[str], representative: int
 ) -> dict[str, Any]:
     encoder = detector.encoder
-    name = "lite" if detector.model.backbone.lite else "imagenet"
+    name = normalisation_of(detector.model.backbone.lite)
     mean, std = NORMALISATIONS[name]
     return {
         "ytrue": version("ytrue"),

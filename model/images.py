@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ytrue.normalising import NORMALISATIONS
+from ytrue.normalising import NORMALISATIONS, normalisation_of
 
 
 def normalised(images: tf.Tensor, *, lite: bool, dtype: str) -> tf.Tensor:
@@ -22,6 +22,6 @@ def normalised(images: tf.Tensor, *, lite: bool, dtype: str) -> tf.Tensor:
         shape = ", ".join(map(str, images.shape))
         raise ValueError(f"images ({shape}): expected (B, height, width, 3), also for one image")
     if images.dtype.is_integer:
-        mean, std = NORMALISATIONS["lite" if lite else "imagenet"]
+        mean, std = NORMALISATIONS[normalisation_of(lite)]
         images = (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(std)
     return tf.cast(images, dtype)

@@ -23,6 +23,7 @@ from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.datasets.pixels import PAD, Pixels, image_reader, place_pixels
 from ytrue.encoders import KeypointGridEncoder, PoseEncoder, from_config
 from ytrue.errors import DataError, check_choice
+from ytrue.files import replace_file
 from ytrue.model.evaluatepoints import keypoint_records, point_records
 from ytrue.model.evaluating.results import coco_records
 from ytrue.resizing import RESIZE_MODES, Placement, ResizeMode, place
@@ -163,17 +164,21 @@ class Detector:
             more: further JSON values for `run.json`.
         """
         root = Path(folder)
-        root.mkdir(parents=True, exist_ok=True)
+        self.save_description(root, **more)
         self.save_weights(root, weights)
-        (root / RUN_FILE).write_text(
-            json.dumps(self.description() | more, indent=1) + "\n", encoding="utf-8"
-        )
+
+    def save_description(self, folder: Path, **more: Any) -> None:
+        """Write `run.json` with further JSON values; a reader sees the old file or the new one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(self.description() | more, indent=1) + "\n"
+        replace_file(folder / RUN_FILE, lambda out: out.write(content.encode()))
 
     def save_weights(self, folder: Path, weights: str) -> None:
         """Write `<weights>.weights.h5`; a reader sees the old file or the new one."""
         beside = folder / f"{weights}.part.weights.h5"
         # Keras would write the optimizer's variables as well: twice the file, for nothing.
-        optimizer, self.model.optimizer = self.model.optimizer, None
+        optimizer = getattr(self.model, "optimizer", None)  # one that was never compiled has none
+        self.model.optimizer = None
         try:
             self.model.save_weights(beside)
         finally:

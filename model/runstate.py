@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.errors import DataError
+from ytrue.files import replace_file
 
 META = "meta"
 
@@ -36,16 +36,6 @@ def save_state(path: Path, variables: Mapping[str, Any], meta: Mapping[str, Any]
     }
     arrays[META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     replace_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Call `write` with a file beside `path`, then put it in the place of `path`, all or nothing."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:

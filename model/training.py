@@ -20,6 +20,7 @@ from ytrue.auditing import Audit, audit
 from ytrue.contract import Encoder
 from ytrue.datasets.tfdata import Report, pipeline
 from ytrue.errors import DataError
+from ytrue.files import replace_file
 from ytrue.jointauditing import JointAudit
 from ytrue.model.averaging import WeightAverage
 from ytrue.model.efficientdet import EfficientDet
@@ -30,7 +31,7 @@ from ytrue.model.predict import MIN_SCORE, RUN_FILE, Detector, images_of, predic
 from ytrue.model.pretrained import PRETRAINED
 from ytrue.model.pyramidnet import PyramidNet
 from ytrue.model.recipe import Recipe, make_optimizer
-from ytrue.model.runstate import load_state, named, replace_file, save_state
+from ytrue.model.runstate import load_state, named, save_state
 from ytrue.model.step import training_step
 from ytrue.model.tasks import build_model, check_scorable, task_of
 from ytrue.pointauditing import PointAudit
@@ -265,9 +266,7 @@ class _Run:
         if file.is_file():
             _check_same(file, self.detector.description() | settings)
         else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(self.detector.description() | settings, indent=1) + "\n"
-            replace_file(file, lambda out: out.write(content.encode()))
+            self.detector.save_description(self.folder, **settings)
         state = self.folder / STATE_FILE
         if state.is_file():
             meta = load_state(state, self.variables())

@@ -187,3 +187,19 @@ def test_too_many_lost_points_are_refused(shapes, tmp_path):
     coarse = KeypointGridEncoder(SIZE, stride=32, num_classes=4)
     with pytest.raises(LostObjectsError, match="of the objects or points would own nothing"):
         train(shapes, coarse, tmp_path / "run", variant="nano")
+
+
+def test_a_detector_saved_by_hand_comes_back(tmp_path):
+    encoder = encoders()["fixed"]
+    detector = Detector(
+        build_model(encoder, "nano"), encoder, ("a", "b"), (7, 9), "stretch", ("l", "t", "r", "b")
+    )
+    detector.save(tmp_path / "deep" / "folder", note="by hand")
+    again = Detector.load(tmp_path / "deep" / "folder")
+    assert again.description() == detector.description()
+    assert json.loads((tmp_path / "deep" / "folder" / "run.json").read_text())["note"] == "by hand"
+    images = np.random.default_rng(0).integers(0, 255, (1, *SIZE, 3), np.uint8)
+    one, other = (d.find(images, score_threshold=0.0)[0] for d in (detector, again))
+    np.testing.assert_array_equal(one.keypoints, other.keypoints)
+    np.testing.assert_array_equal(one.scores, other.scores)
+    assert len(one)

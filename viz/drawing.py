@@ -22,13 +22,17 @@ def image_axes(
 ) -> Axes:  # fmt: skip
     """Return axes over a part of the figure that show an image in its own pixels."""
     axes = figure.add_axes((left, bottom, width, top - bottom))
-    axes.imshow(
-        pixels, extent=(0, pixels.shape[1], pixels.shape[0], 0), interpolation="antialiased"
-    )
-    axes.set_xlim(0, pixels.shape[1])
-    axes.set_ylim(pixels.shape[0], 0)
-    axes.set_axis_off()
+    show_pixels(axes, pixels)
     return axes
+
+
+def show_pixels(axes: Axes, pixels: NDArray[np.uint8]) -> None:
+    """Show an image in axes of its own pixels."""
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
 
 
 def say(figure: Figure, text: str, size: float) -> None:

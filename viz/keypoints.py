@@ -17,6 +17,7 @@ from ytrue.contract import POINT_LOST, PointAssignment
 from ytrue.resizing import ResizeMode
 from ytrue.viz import style
 from ytrue.viz.assignment import frame_pixels
+from ytrue.viz.drawing import show_pixels
 
 _PANEL: Final = 620
 _MOST_LINES: Final = 130
@@ -53,10 +54,7 @@ def show_points(
     figure = style.new_figure(max(panels * width * scale, 480), height * scale + 60)
     for level in range(panels):
         axes = figure.add_subplot(1, panels, level + 1)
-        axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
-        axes.set_xlim(0, width)
-        axes.set_ylim(height, 0)
-        axes.set_axis_off()
+        show_pixels(axes, pixels)
         _panel(axes, assignment, level, object)
     figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 52 / (height * scale + 60), 0.02)
     figure.text(0.008, 0.985, title or repr(assignment), fontsize=10, va="top", parse_math=False)

@@ -110,7 +110,7 @@ def _losses(axes: Axes, grids: list[list[KeypointChoice]], tuning: KeypointTunin
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("numbers in an image's target (at each dot: points in a cell)", fontsize=8.5)
     axes.legend(fontsize=8, framealpha=0.8)
-    _finish(axes, "points lost to others in their cell")
+    style.finish(axes, "points lost to others in their cell")
 
 
 def _offsets(panels: list[Axes], grids: list[list[KeypointChoice]]) -> None:
@@ -123,7 +123,7 @@ def _offsets(panels: list[Axes], grids: list[list[KeypointChoice]]) -> None:
         axes.axhline(1 / OFFSET_BINS, color="#555555", lw=0.8, ls=":")
         axes.set_yticks([])
         axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
-        _finish(axes, f"offsets in {_name(row[0])}")
+        style.finish(axes, f"offsets in {_name(row[0])}")
     panels[0].legend(fontsize=7, loc="lower left")
     for axes in panels[min(len(grids), _MOST_PANELS) :]:
         axes.set_axis_off()
@@ -137,9 +137,3 @@ def _bars(counts: tuple[int, ...]) -> str:
 
 def _name(choice: KeypointChoice) -> str:
     return "global" if choice.grid == (1, 1) else f"{choice.grid[0]}x{choice.grid[1]}"
-
-
-def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=9.5)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -10,3 +10,14 @@ NORMALISATIONS: Final = {
 }
 """Name -> (mean, standard deviation) of each channel; "imagenet" is EfficientDet's own
 (google/automl hparams_config.py), "lite" that of its lite models."""
+
+
+def normalisation_of(lite: bool) -> str:
+    """Return the name of what a backbone wants."""
+    return "lite" if lite else "imagenet"
+
+
+def mean_colour(name: str) -> tuple[int, int, int]:
+    """Return what padding is filled with: the mean, in whole numbers."""
+    red, green, blue = NORMALISATIONS[name][0]
+    return round(red), round(green), round(blue)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ytrue.normalising import NORMALISATIONS
+from ytrue.normalising import NORMALISATIONS, normalisation_of
 
 
 class Prediction(tf.Module):
@@ -63,7 +63,7 @@ class Prediction(tf.Module):
         """
         batch = -1 if images.shape[0] is None else images.shape[0]
         height, width = self._size
-        name = "lite" if self._lite else "imagenet"
+        name = normalisation_of(self._lite)
         mean, std = (
             np.tile(np.array(values, np.float32), width) for values in NORMALISATIONS[name]
         )
