@@ -43,12 +43,13 @@ def learn(
     assert dataset.objects.keypoints is not None
     landmarks = dataset.objects.keypoints.shape[1]
     encoder = KeypointGridEncoder(
-        size, stride=stride, num_classes=landmarks, points_per_cell=landmarks, slots="fixed"
-    )
+        size, stride=stride, num_classes=dataset.num_classes, points_per_cell=landmarks,
+        slots="fixed", classes="object",
+    )  # fmt: skip
     batch = min(4, len(dataset))
     recipe = Recipe(
         epochs=steps * batch // len(dataset), batch_size=batch, optimizer="adamw",
-        learning_rate=0.064, augment="none", drop_connect=0.0, average=0.99, seed=seed,
+        learning_rate=0.64 / batch, augment="none", drop_connect=0.0, average=0.99, seed=seed,
     )  # fmt: skip
     start = time.perf_counter()
     detector = train(dataset, encoder, folder, recipe, variant="nano", max_lost=1.0)
@@ -64,7 +65,7 @@ def learn(
     errors = report.point_nearest
     known = errors[~np.isnan(errors)]
     words = (
-        f"{report.num_points} points, {report.overall.alone} not found, {report.overall.detections} "
+        f"{report.num_points} points, {report.overall.without} not found, {report.overall.detections} "
         f"detections; mean error {known.mean():.2f} px of the image, about "
         f"{known.mean() * np.mean(scale):.2f} px of the input"
     )
@@ -75,9 +76,9 @@ def main() -> None:
     """Print a line for each dataset and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 256))
+    parser.add_argument("--size", type=int, nargs=2, default=(192, 192))
     parser.add_argument("--stride", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     chosen = parser.parse_args()
     for path in chosen.data:

@@ -150,6 +150,11 @@ class KeypointGridEncoder:
         return self.num_classes if self.classes == "landmark" else 1
 
     @property
+    def tells_landmarks(self) -> bool:
+        """Whether a decoded point says which landmark it is, and not only of what class."""
+        return self.slots == "fixed" or self.classes == "landmark"
+
+    @property
     def _positions(self) -> tuple[int, ...]:
         return self.grid[0] if len(self.grid) == 1 else (len(self.cells),)
 

@@ -46,7 +46,7 @@ class PoseEncoder:
 
     Args:
         boxes: makes the targets of the boxes.
-        keypoints: makes those of the points; `classes="landmark"`.
+        keypoints: makes those of the points; `slots="fixed"` or `classes="landmark"`.
         margin: share of a box's sides, for points that lie a little outside.
 
     Raises:
@@ -69,10 +69,10 @@ class PoseEncoder:
         sizes = {part.image_size for part in self.parts.values()}
         if len(sizes) > 1:
             raise ValueError(f"image sizes differ: {sizes}")
-        if self.keypoints.classes != "landmark":
+        if not self.keypoints.tells_landmarks:
             raise ValueError(
-                f"keypoints have classes={self.keypoints.classes!r}: expected 'landmark', as a box "
-                "has one point of each"
+                "keypoints tell no landmarks, of which a box has one each: expected slots='fixed' "
+                "or classes='landmark'"
             )
         if not self.margin >= 0:
             raise ValueError(f"margin={self.margin}: expected a share of at least 0")
@@ -210,9 +210,9 @@ class PoseEncoder:
     def _assembled(self, boxes: Annotations, points: Annotations) -> NDArray[np.float32]:
         """Return (N, K, 3) keypoints of boxes from points of one landmark each."""
         keypoints = np.zeros((len(boxes), self.keypoints.num_landmarks, 3), np.float32)
-        landmark = points.labels.astype(np.int64)
         given = points.keypoints
         assert given is not None  # the part decodes nothing else
+        landmark = given[..., 2].argmax(axis=1) if len(given) else np.zeros(0, np.int64)
         yx = np.ascontiguousarray(given[np.arange(len(points)), landmark, :2])
         assemble(yx, landmark, boxes.boxes, np.float32(self.margin), keypoints)
         return keypoints

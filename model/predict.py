@@ -461,7 +461,7 @@ def records_of(finder: Finder, found: Sequence[Found]) -> list[dict[str, Any]]:
         return results(found, finder.class_ids)
     by_image = {one.image_id: one.detections for one in found}
     if isinstance(encoder, KeypointGridEncoder):
-        ids = finder.class_ids if encoder.classes == "object" else None
+        ids = None if encoder.tells_landmarks else finder.class_ids
         return point_records(by_image, finder.landmarks, class_ids=ids)
     both = zip(
         results(found, finder.class_ids), keypoint_records(by_image, finder.class_ids), strict=True

@@ -184,7 +184,7 @@ def _keypoint_scores(
 
 def told_by(encoder: KeypointGridEncoder) -> Literal["landmark", "class"]:
     """Return what the points that an encoder decodes are told apart by."""
-    return "class" if encoder.classes == "object" else "landmark"
+    return "landmark" if encoder.tells_landmarks else "class"
 
 
 def _pose_scores(encoder: PoseEncoder, dataset: Dataset, found: Mapping[Id, Annotations]) -> Scores:

@@ -167,7 +167,7 @@ def test_perfect_outputs_decode_to_the_objects(encoder):
             lambda e: PoseEncoder(
                 e.boxes, KeypointGridEncoder(SIZE, stride=8, num_classes=2, classes="object")
             ),
-            "classes='object': expected 'landmark'",
+            "keypoints tell no landmarks, .* expected slots='fixed'",
         ),
         (lambda e: PoseEncoder(e.boxes, e.keypoints, -1), "margin=-1: expected a share"),
     ],
@@ -175,3 +175,16 @@ def test_perfect_outputs_decode_to_the_objects(encoder):
 def test_arguments_out_of_range_are_named(encoder, make, message):
     with pytest.raises(ValueError, match=message):
         make(encoder)
+
+
+def test_slots_tell_landmarks_as_classes_do():
+    points = KeypointGridEncoder(
+        SIZE, stride=8, num_classes=3, points_per_cell=2, slots="fixed", classes="object"
+    )
+    encoder = PoseEncoder(preset("ytrue", SIZE, 3), points)
+    found = Annotations(
+        np.tile([(20, 30), (60, 100), (21, 31)], 2), [2, 0, 1], scores=[0.9, 0.8, 0.7],
+        keypoints=[[(20, 30, 2), (0, 0, 0)], [(0, 0, 0), (60, 100, 2)], [(0, 0, 0), (21, 31, 2)]],
+    )  # fmt: skip
+    boxes = Annotations([(10, 10, 80, 40)], [0], scores=[0.5])
+    np.testing.assert_array_equal(encoder._assembled(boxes, found), [[(20, 30, 2), (21, 31, 2)]])

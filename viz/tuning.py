@@ -61,8 +61,17 @@ def verdict(tuning: KeypointTuning) -> str:
     return (
         f"Recommended: {_name(chosen)} cells with {chosen.points_per_cell} point{plural} in a cell, "
         f"the smallest output that loses at most {tuning.max_lost:.2%} of the points "
-        f"({chosen.lost_share:.2%})."
+        f"({chosen.lost_share:.2%}). Take it with --task keypoints {_settings(tuning, chosen)}."
     )
+
+
+def _settings(tuning: KeypointTuning, chosen: KeypointChoice) -> str:
+    """Return the choice as options of the verbs that take a task."""
+    values = {"points_per_cell": chosen.points_per_cell} | {
+        name: getattr(tuning, name) for name in ("slots", "classes", "hidden")
+    }
+    grid = "global" if chosen.grid == (1, 1) else _name(chosen)
+    return " ".join(f"--set {name}={value}" for name, value in {"grid": grid, **values}.items())
 
 
 def show_tuning(tuning: KeypointTuning) -> Figure:

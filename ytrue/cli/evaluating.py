@@ -262,4 +262,8 @@ def _predicted(
 
 
 def _by(finder: Finder) -> Literal["landmark", "class"]:
-    return "class" if finder.encoder.config().get("classes") == "object" else "landmark"
+    from ytrue.encoders import KeypointGridEncoder
+    from ytrue.model.tasks import told_by
+
+    encoder = finder.encoder
+    return told_by(encoder) if isinstance(encoder, KeypointGridEncoder) else "landmark"

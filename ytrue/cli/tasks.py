@@ -111,6 +111,9 @@ def _keypoints(
         given.setdefault("stride", (8, 16, 32))  # the study's model: levels 3 to 5
     if given.get("slots") == "fixed":
         given.setdefault("points_per_cell", landmarks)
+        if dataset.num_classes == 1:
+            # The slot tells the landmark, so one number for its presence will do.
+            given.setdefault("classes", "object")
     by_object = given.get("classes") == "object"
     return KeypointGridEncoder(
         sides_of(choices.size), num_classes=dataset.num_classes if by_object else landmarks, **given
