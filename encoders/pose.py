@@ -39,18 +39,19 @@ class PoseEncoder:
     outputs of a network with both heads on one pyramid.
 
     Detections are put together by one rule: points are visited by falling score (equal scores: in
-    the order of `KeypointGridEncoder.decode`); each goes to the smallest detected box that contains
-    it (borders included; equal areas: the higher score) and has no point of its landmark yet. A box
-    is meant to be grown by `margin` of its height and width on every side first. A point without a
-    box is left out.
+    the order of `KeypointGridEncoder.decode`). A point asks for the boxes that contain it (borders
+    included), each grown by `margin` of its height and width on every side, and have no point of
+    its landmark yet; of those whose score is at least `rival_share` of the highest of them, it
+    goes to the smallest (equal areas: the higher score). A point without a box is left out.
 
     Args:
         boxes: makes the targets of the boxes.
         keypoints: makes those of the points; `slots="fixed"` or `classes="landmark"`.
         margin: share of a box's sides, for points that lie a little outside.
+        rival_share: keeps points from the many boxes of a low score.
 
     Raises:
-        ValueError: image sizes differ, points that have no landmarks, or a margin below 0.
+        ValueError: image sizes differ, points that have no landmarks, or a share out of range.
 
     Example:
         >>> from ytrue.encoders import preset
@@ -64,9 +65,10 @@ class PoseEncoder:
     boxes: AnchorEncoder
     keypoints: KeypointGridEncoder
     margin: float = 0.1
+    rival_share: float = 0.5
 
     def __post_init__(self) -> None:
-        sizes = {part.image_size for part in self.parts.values()}
+        sizes = {part.image_size for part in self.encoders.values()}
         if len(sizes) > 1:
             raise ValueError(f"image sizes differ: {sizes}")
         if not self.keypoints.tells_landmarks:
@@ -76,9 +78,11 @@ class PoseEncoder:
             )
         if not self.margin >= 0:
             raise ValueError(f"margin={self.margin}: expected a share of at least 0")
+        if not 0 <= self.rival_share <= 1:
+            raise ValueError(f"rival_share={self.rival_share}: expected a share in [0, 1]")
 
     @property
-    def parts(self) -> Mapping[str, AnchorEncoder | KeypointGridEncoder]:
+    def encoders(self) -> Mapping[str, AnchorEncoder | KeypointGridEncoder]:
         """Name -> encoder."""
         return {BOX: self.boxes, KEYPOINTS: self.keypoints}
 
@@ -95,7 +99,7 @@ class PoseEncoder:
     @property
     def spec(self) -> Spec:
         """Name -> (shape, dtype) of one example's target."""
-        return _named({part: encoder.spec for part, encoder in self.parts.items()})
+        return _named({part: encoder.spec for part, encoder in self.encoders.items()})
 
     def config(self) -> dict[str, Any]:
         """Return the parameters as plain JSON values; equal config means equal targets."""
@@ -104,6 +108,7 @@ class PoseEncoder:
             "boxes": self.boxes.config(),
             "keypoints": self.keypoints.config(),
             "margin": self.margin,
+            "rival_share": self.rival_share,
         }
 
     @classmethod
@@ -138,7 +143,7 @@ class PoseEncoder:
         Raises:
             ValueError: as the parts' `encode`.
         """
-        return _named({part: one.encode(annotations) for part, one in self.parts.items()})
+        return _named({part: one.encode(annotations) for part, one in self.encoders.items()})
 
     def encode_batch(self, batch: Sequence[Annotations]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
@@ -146,21 +151,23 @@ class PoseEncoder:
         Raises:
             ValueError: as the parts' `encode_batch`.
         """
-        return _named({part: one.encode_batch(batch) for part, one in self.parts.items()})
+        return _named({part: one.encode_batch(batch) for part, one in self.encoders.items()})
 
     def explain(self, annotations: Annotations) -> JointAssignment:
         """Return what each part decided."""
-        return JointAssignment({part: one.explain(annotations) for part, one in self.parts.items()})
+        return JointAssignment(
+            {part: one.explain(annotations) for part, one in self.encoders.items()}
+        )
 
     def masks(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
         """Return where each part's losses count."""
         split = parts_of(target)
-        return _named({part: one.masks(split[part]) for part, one in self.parts.items()})
+        return _named({part: one.masks(split[part]) for part, one in self.encoders.items()})
 
     def pack(self, target: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Return the parts' dense layouts, "box/P3", "keypoints/32x24" and so on."""
         split = parts_of(target)
-        return _named({part: one.pack(split[part]) for part, one in self.parts.items()})
+        return _named({part: one.pack(split[part]) for part, one in self.encoders.items()})
 
     def decode(
         self,
@@ -187,7 +194,7 @@ class PoseEncoder:
             ValueError: arrays that are neither.
         """
         split = parts_of(arrays)
-        missing = [part for part in self.parts if part not in split]
+        missing = [part for part in self.encoders if part not in split]
         if missing:
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: those of {', '.join(missing)} are missing"
@@ -199,8 +206,8 @@ class PoseEncoder:
                 duplicate_radius=duplicate_radius, max_detections=_POINTS,
             )  # fmt: skip
             return boxes.replace(keypoints=self._assembled(boxes, points))
-        boxes, points = (one.decode(split[part]) for part, one in self.parts.items())
-        owners, holders = (_owners(split[part]) for part in self.parts)
+        boxes, points = (one.decode(split[part]) for part, one in self.encoders.items())
+        owners, holders = (_owners(split[part]) for part in self.encoders)
         keypoints = np.zeros((len(boxes), self.keypoints.num_landmarks, 3), np.float32)
         _, row, found = np.intersect1d(owners, holders, return_indices=True)
         assert points.keypoints is not None  # the part decodes nothing else
@@ -214,7 +221,9 @@ class PoseEncoder:
         assert given is not None  # the part decodes nothing else
         landmark = given[..., 2].argmax(axis=1) if len(given) else np.zeros(0, np.int64)
         yx = np.ascontiguousarray(given[np.arange(len(points)), landmark, :2])
-        assemble(yx, landmark, boxes.boxes, np.float32(self.margin), keypoints)
+        scores = np.asarray(boxes.scores, np.float32)
+        margin, share = np.float32(self.margin), np.float32(self.rival_share)
+        assemble(yx, landmark, boxes.boxes, scores, margin, share, keypoints)
         return keypoints
 
 

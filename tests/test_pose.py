@@ -101,10 +101,10 @@ def test_the_audit_loses_what_its_worst_part_loses(encoder):
     assert report.source == report.parts["box"].source
 
 
-def slow_assembly(yx, landmark, boxes, margin, count):
+def slow_assembly(yx, landmark, boxes, scores, margin, share, count):
     found = np.zeros((len(boxes), count, 3), np.float32)
     for (y, x), k in zip(yx, landmark, strict=True):
-        candidates = []
+        asked = []
         for n, (y_min, x_min, y_max, x_max) in enumerate(boxes):
             height, width = y_max - y_min, x_max - x_min
             inside = (
@@ -112,9 +112,12 @@ def slow_assembly(yx, landmark, boxes, margin, count):
                 and x_min - margin * width <= x <= x_max + margin * width
             )
             if inside and found[n, k, 2] == 0:
-                candidates.append((height * width, n))
-        if candidates:
-            found[min(candidates)[1], k] = (y, x, 2)
+                asked.append(n)
+        if asked:
+            highest = max(scores[n] for n in asked)
+            sides = boxes[:, 2:] - boxes[:, :2]
+            rivals = [(sides[n].prod(), n) for n in asked if scores[n] >= share * highest]
+            found[min(rivals)[1], k] = (y, x, 2)
     return found
 
 
@@ -123,17 +126,22 @@ def slow_assembly(yx, landmark, boxes, margin, count):
 def test_assembly_is_the_rule(data):
     number = st.integers(0, 12).map(np.float32)
     count, boxes = data.draw(st.integers(1, 3)), []
-    for _ in range(data.draw(st.integers(0, 4))):
+    for _ in range(data.draw(st.integers(0, 5))):
         y, x, height, width = (data.draw(number) for _ in range(4))
         boxes.append((y, x, y + height, x + width))
     points = data.draw(st.lists(st.tuples(number, number, st.integers(0, count - 1)), max_size=9))
     yx = np.array([point[:2] for point in points], np.float32).reshape(-1, 2)
     landmark = np.array([point[2] for point in points], np.int64)
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    scores = np.array([data.draw(st.integers(1, 8)) / 8 for _ in boxes], np.float32)
+    scores = -np.sort(-scores)
     margin = np.float32(data.draw(st.sampled_from([0, 0.125, 0.5])))
+    share = np.float32(data.draw(st.sampled_from([0, 0.5, 1])))
     found = np.zeros((len(boxes), count, 3), np.float32)
-    assemble(yx, landmark, boxes, margin, found)
-    np.testing.assert_array_equal(found, slow_assembly(yx, landmark, boxes, margin, count))
+    assemble(yx, landmark, boxes, scores, margin, share, found)
+    np.testing.assert_array_equal(
+        found, slow_assembly(yx, landmark, boxes, scores, margin, share, count)
+    )
 
 
 def test_perfect_outputs_decode_to_the_objects(encoder):
@@ -170,6 +178,7 @@ def test_perfect_outputs_decode_to_the_objects(encoder):
             "keypoints tell no landmarks, .* expected slots='fixed'",
         ),
         (lambda e: PoseEncoder(e.boxes, e.keypoints, -1), "margin=-1: expected a share"),
+        (lambda e: PoseEncoder(e.boxes, e.keypoints, rival_share=2), "rival_share=2: expected"),
     ],
 )
 def test_arguments_out_of_range_are_named(encoder, make, message):

@@ -347,7 +347,7 @@ def audit(
         return JointAudit(
             {
                 name: audit(dataset, part, resize=resize, progress=progress)
-                for name, part in encoder.parts.items()
+                for name, part in encoder.encoders.items()
             }
         )
     first = encoder.explain(Annotations())

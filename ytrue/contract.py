@@ -149,7 +149,7 @@ class JointEncoder(Encoder, Protocol):
     """Several encoders as one: the arrays of each are named "part/name"."""
 
     @property
-    def parts(self) -> Mapping[str, Encoder]:
+    def encoders(self) -> Mapping[str, Encoder]:
         """Name -> encoder."""
         ...
 
@@ -181,6 +181,8 @@ class Assignment:
         boxes: (A, 4) float32, the positions' boxes (shared with the grid, read-only).
         position_level: (A,) int8, the positions' pyramid level (shared with the grid, read-only).
         positive_iou: the threshold the encoder used, for the words of `why`.
+        by_cell: whether objects ask for anchors of their own cells (YOLO) instead of for all that
+            overlap them; for the words of `why`.
     """
 
     annotations: Annotations
@@ -198,6 +200,7 @@ class Assignment:
     boxes: NDArray[np.float32]
     position_level: NDArray[np.int8]
     positive_iou: float
+    by_cell: bool = False
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -215,6 +218,11 @@ class Assignment:
         if outcome == "matched":
             by_force = f", {forced} of them reserved for it" if forced else ""
             return f"owns {n} position{'s' * (n != 1)}{by_force}; best IoU {best:.2f} on {at}"
+        if outcome == "forced" and self.by_cell:
+            return (
+                f"owns {n} position{'s' * (n != 1)} as second choice: the anchors it asked for "
+                f"(best IoU {best:.2f} on {at}) went to others, or none is of its shape"
+            )
         if outcome == "forced":
             return (
                 f"owns {n} position{'s' * (n != 1)} by reservation only: its best IoU, {best:.2f} "
