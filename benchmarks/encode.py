@@ -27,7 +27,8 @@ from ytrue.encoders import AnchorGrid, preset
 from ytrue.encoders.anchor import _new_record
 from ytrue.encoders.batches import new_targets
 from ytrue.encoders.kernels.lattice import fill_boxes
-from ytrue.encoders.kernels.matching import Targets, match_images
+from ytrue.encoders.kernels.matching import match_images
+from ytrue.encoders.kernels.objects import Targets
 
 SIZES = {"D0": 512, "D1": 640, "D2": 768, "D3": 896, "D4": 1024, "D5": 1280, "D7": 1536}
 COUNTS = (1, 7, 30, 100, 500)

@@ -5,9 +5,11 @@ from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.coders import BoxCoder
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.keypoints import KeypointGridEncoder
+from ytrue.encoders.polygon import PolygonEncoder
 from ytrue.encoders.pose import PoseEncoder
 from ytrue.encoders.presets import PRESETS, preset
 from ytrue.encoders.registry import ENCODERS, from_config
+from ytrue.encoders.yolo import YoloEncoder
 
 __all__ = [
     "AnchorEncoder",
@@ -17,7 +19,9 @@ __all__ = [
     "ENCODERS",
     "KeypointGridEncoder",
     "PRESETS",
+    "PolygonEncoder",
     "PoseEncoder",
+    "YoloEncoder",
     "from_config",
     "preset",
 ]

@@ -20,13 +20,14 @@ from ytrue.contract import (
     Target,
     config_digest,
 )
-from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
+from ytrue.encoders.batches import bytes_of, label_error, new_targets, objects_of
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect
 from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
 from ytrue.encoders.grid import AnchorGrid
-from ytrue.encoders.kernels import matching
-from ytrue.encoders.kernels.matching import Objects, Record, Rules, Targets, match_images
+from ytrue.encoders.kernels import matching, objects
+from ytrue.encoders.kernels.matching import Record, Rules, match_images
+from ytrue.encoders.kernels.objects import Targets
 from ytrue.encoders.threads import run_split
 from ytrue.errors import check_choice
 
@@ -47,10 +48,10 @@ _CHOICES: Final = {
     "degenerate": ("report", "match"),
 }
 _LOST_KIND: Final[dict[int, Outcome]] = {
-    matching.CROWD: "crowd",
-    matching.NO_AREA: "no-area",
-    matching.NOT_FINITE: "not-finite",
-    matching.OUTSIDE: "outside",
+    objects.CROWD: "crowd",
+    objects.NO_AREA: "no-area",
+    objects.NOT_FINITE: "not-finite",
+    objects.OUTSIDE: "outside",
     matching.PADDED: "padding",
 }
 
@@ -296,7 +297,7 @@ class AnchorEncoder:
         )
 
     def _outcome(self, kind: int, positives: int, forced: int, best_iou: float) -> Outcome:
-        if kind != matching.MATCHED:
+        if kind != objects.MATCHED:
             return _LOST_KIND[kind]
         if positives > 0:
             return "forced" if positives == forced else "matched"
@@ -304,76 +305,21 @@ class AnchorEncoder:
         return "taken" if best_iou > 0 and best_iou >= enough else "low-iou"
 
     def _match(self, batch: Sequence[Annotations]) -> tuple[Targets, Record]:
-        objects = self._objects(batch)
+        given = objects_of(
+            batch, self.image_size, self.grid.precision, crowd_masks=self.crowd == "ignore"
+        )
         anchors, lattice, rules = self.grid.boxes, self.grid.lattice, self._rules
         targets = Targets(**new_targets(self.spec, len(batch)))
-        record = _new_record(len(objects.boxes), objects.boxes.dtype)
+        record = _new_record(len(given.boxes), given.boxes.dtype)
 
         def share(first: int, end: int) -> int:
-            bad: int = match_images(first, end, anchors, lattice, rules, objects, targets, record)
+            bad: int = match_images(first, end, anchors, lattice, rules, given, targets, record)
             return bad
 
         bad = run_split(share, len(batch), bytes_each=bytes_of(self.spec))
         if bad >= 0:
-            raise label_error(
-                batch, bad, objects.starts, int(objects.labels[bad]), self.num_classes
-            )
+            raise label_error(batch, bad, given.starts, int(given.labels[bad]), self.num_classes)
         return targets, record
-
-    def _objects(self, batch: Sequence[Annotations]) -> Objects:
-        if len(batch) == 1:
-            one = batch[0]
-            boxes, labels, crowd = one.boxes, one.labels, one.crowd
-            starts = np.array((0, len(boxes)))
-        else:
-            boxes = np.concatenate([one.boxes for one in batch]) if batch else _NO_BOXES
-            labels = np.concatenate([one.labels for one in batch]) if batch else _NO_LABELS
-            crowd = np.concatenate([one.crowd for one in batch]) if batch else _NO_CROWD
-            starts = np.cumsum([0, *(len(one) for one in batch)])
-        boxes = boxes.astype(self.grid.precision, copy=False)
-        mask_of, integrals = _NO_MASK_OF, _NO_INTEGRALS
-        if self.crowd == "ignore" and any(one.masks is not None for one in batch):
-            boxes, mask_of, integrals = self._crowd_masks(batch, boxes)
-        return Objects(
-            boxes=boxes,
-            labels=labels,
-            crowd=crowd,
-            starts=starts,
-            contents=contents_of(batch, self.image_size),
-            mask_of=mask_of,
-            integrals=integrals,
-        )
-
-    def _crowd_masks(
-        self, batch: Sequence[Annotations], boxes: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the boxes, each object's row of the integral images, and these.
-
-        Boxes of masked crowds are tight around the mask (COCO's are a pixel short); an integral
-        image counts the set pixels above and left of each corner.
-        """
-        boxes = boxes.copy()
-        mask_of, first = np.full(len(boxes), -1, np.int64), 0
-        integrals: list[NDArray[np.int64]] = []
-        for position, one in enumerate(batch):
-            for k in np.flatnonzero(one.crowd) if one.masks is not None else ():
-                mask = one.masks[k]  # type: ignore[index]
-                if mask is None:
-                    continue
-                if (mask.height, mask.width) != self.image_size:
-                    raise ValueError(
-                        f"{example_words(position, batch)}the mask of crowd object {k} is "
-                        f"{mask.height}x{mask.width}, the network input is "
-                        f"{self.image_size[0]}x{self.image_size[1]}; resize annotations and image "
-                        "together (ytrue.resizing.place(...).apply)"
-                    )
-                pixels = mask.decode()
-                boxes[first + k] = _tight_box(pixels)
-                mask_of[first + k] = len(integrals)
-                above_left = pixels.cumsum(0, np.int64).cumsum(1)
-                integrals.append(np.pad(above_left, ((1, 0), (1, 0))))
-            first += len(one)
-        return boxes, mask_of, np.stack(integrals) if integrals else _NO_INTEGRALS
 
     # Targets to losses, other layouts and back.
 
@@ -432,13 +378,6 @@ class AnchorEncoder:
         )
 
 
-_NO_BOXES: Final = np.zeros((0, 4), np.float32)
-_NO_LABELS: Final = np.zeros(0, np.int32)
-_NO_CROWD: Final = np.zeros(0, bool)
-_NO_MASK_OF: Final = np.zeros(0, np.int64)
-_NO_INTEGRALS: Final = np.zeros((0, 1, 1), np.int64)
-
-
 def _new_record(objects: int, precision: np.dtype[Any]) -> Record:
     return Record(
         kind=np.empty(objects, np.int8),
@@ -450,10 +389,3 @@ def _new_record(objects: int, precision: np.dtype[Any]) -> Record:
         forced=np.empty(objects, np.int32),
         stolen=np.empty(objects, np.int32),
     )
-
-
-def _tight_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if not rows.size:
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

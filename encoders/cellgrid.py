@@ -95,11 +95,18 @@ class CellGrid:
 
         Computed in float64 and rounded once: `(cell + offset) * side / count`.
         """
+        return self.exact_points(cell, offset).astype(np.float32)
+
+    def exact_points(
+        self, cell: NDArray[np.integer], offset: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Return `points` before they are rounded to float32."""
         level = self.level(cell)
         table = self.cells.levels[level]
         row, column = np.divmod(cell - table[..., FIRST], table[..., COLUMNS])
         corner = np.stack((row, column), axis=-1)
-        return ((corner + offset.astype(np.float64)) * self.sides[level]).astype(np.float32)
+        points: NDArray[np.float64] = (corner + offset.astype(np.float64)) * self.sides[level]
+        return points
 
 
 def _grids(grid: GridLike) -> tuple[tuple[int, int], ...]:

@@ -68,6 +68,32 @@ def detect(
         >>> found.labels.tolist(), found.scores.round(2).tolist()
         ([0], [0.88])
     """
+    rows, labels, scores = choose(
+        values, boxes, logits=logits, score_threshold=score_threshold, classes=classes,
+        max_candidates=max_candidates, scope=scope, method=method, iou_threshold=iou_threshold,
+        sigma=sigma, max_detections=max_detections,
+    )  # fmt: skip
+    return Annotations(boxes=boxes[rows], labels=labels, scores=scores)
+
+
+def choose(
+    values: NDArray[Any],
+    boxes: NDArray[np.float32],
+    *,
+    logits: bool = True,
+    score_threshold: float = 0.05,
+    classes: Classes = "best",
+    max_candidates: int | None = CANDIDATES,
+    scope: Scope = "class",
+    method: Method = "hard",
+    iou_threshold: float = 0.5,
+    sigma: float = 0.5,
+    max_detections: int = 100,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return which rows of `boxes` are detections, by falling score, their labels and scores.
+
+    Arguments and errors are those of `detect`.
+    """
     for name, value, allowed in (
         ("classes", classes, get_args(Classes)),
         ("scope", scope, get_args(Scope)),
@@ -90,7 +116,7 @@ def detect(
         np.float32(score_threshold), kept,
     )  # fmt: skip
     kept = kept[:count]
-    return Annotations(boxes=found[kept], labels=labels[kept], scores=scores[kept])
+    return rows[kept], labels[kept], scores[kept]
 
 
 def detect_points(

@@ -195,49 +195,14 @@ class AnchorGrid:
     @cached_property
     def lattice(self) -> Lattice:
         """The same facts as arrays, for the kernels."""
-        per_cell = [len(shapes) for shapes in self.anchor_shapes]
-        levels = np.column_stack((self.cells, self.level_offsets[:-1], per_cell))
-        strides = np.array(self.strides)
-        level_of = np.repeat(np.arange(len(per_cell)), per_cell)
-        slots = np.concatenate([np.arange(count) for count in per_cell])
-        sizes = np.array([shape for shapes in self.anchor_shapes for shape in shapes])
-        counts = levels[level_of, :2]  # (S, 2) rows and columns
-        y_edges, x_edges = (
-            self._edges(counts[:, axis], strides[level_of, axis], sizes[:, axis]) for axis in (0, 1)
+        return lattice_of(
+            self.cells, self.strides, self.anchor_shapes, self.cell_offset, self.precision
         )
-        shapes = np.column_stack((levels[level_of], counts.cumsum(axis=0) - counts))
-        shapes[:, 2] += slots
-        areas = sizes.prod(axis=1)
-        by_area = np.argsort(areas, kind="stable")
-        return Lattice(
-            levels=levels,
-            strides=strides,
-            offset=self.cell_offset,
-            areas=areas[by_area],
-            sizes=np.column_stack((sizes, 1.0 / strides[level_of]))[by_area],
-            shapes=shapes[by_area],
-            y_edges=y_edges,
-            x_edges=x_edges,
-        )
-
-    def _edges(
-        self, counts: NDArray[np.int64], strides: NDArray[np.float64], sides: NDArray[np.float64]
-    ) -> NDArray[Any]:
-        edges, first = np.empty((int(counts.sum()), 2), self.precision), 0
-        for count, stride, side in zip(counts, strides, sides, strict=True):
-            fill_edges(self.cell_offset, stride, side, edges[first : first + count])
-            first += count
-        return edges
 
     @cached_property
     def boxes(self) -> NDArray[Any]:
         """(A, 4) `(y_min, x_min, y_max, x_max)` pixels in `precision`, read-only."""
-        boxes = np.empty((len(self), 4), self.precision)
-        lattice, bits = self.lattice, np.dtype(f"u{boxes.itemsize}")
-        y_edges, x_edges = lattice.y_edges.view(bits), lattice.x_edges.view(bits)
-        fill_boxes(lattice.levels, y_edges, x_edges, boxes.reshape(-1).view(bits))
-        boxes.flags.writeable = False
-        return boxes
+        return boxes_of(self.lattice)
 
     @cached_property
     def anchor_level(self) -> NDArray[np.int8]:
@@ -245,6 +210,75 @@ class AnchorGrid:
         level = np.repeat(np.array(self.levels, np.int8), np.diff(self.level_offsets))
         level.flags.writeable = False
         return level
+
+
+def lattice_of(
+    cells: Sequence[tuple[int, int]],
+    strides: Sequence[tuple[float, float]] | NDArray[np.float64],
+    anchor_shapes: Sequence[Sequence[Shape]],
+    cell_offset: float,
+    precision: str,
+) -> Lattice:
+    """Return the arrangement of L levels' anchors for the kernels.
+
+    Args:
+        cells: L (rows, columns).
+        strides: L (y, x) pixels between cells.
+        anchor_shapes: for each level the (height, width) pixels of a cell's anchors.
+        cell_offset: of the centre inside its cell, in cells.
+        precision: dtype of the edges, and so of matching.
+    """
+    per_cell = np.array([len(shapes) for shapes in anchor_shapes])
+    anchors = np.prod(cells, axis=1) * per_cell
+    levels = np.column_stack((cells, anchors.cumsum() - anchors, per_cell))
+    strides = np.asarray(strides, np.float64)
+    level_of = np.repeat(np.arange(len(per_cell)), per_cell)
+    slots = np.concatenate([np.arange(count) for count in per_cell])
+    sizes = np.array([shape for shapes in anchor_shapes for shape in shapes])
+    counts = levels[level_of, :2]  # (S, 2) rows and columns
+    y_edges, x_edges = (
+        _edges(cell_offset, counts[:, axis], strides[level_of, axis], sizes[:, axis], precision)
+        for axis in (0, 1)
+    )
+    shapes = np.column_stack((levels[level_of], counts.cumsum(axis=0) - counts))
+    shapes[:, 2] += slots
+    areas = sizes.prod(axis=1)
+    by_area = np.argsort(areas, kind="stable")
+    return Lattice(
+        levels=levels,
+        strides=strides,
+        offset=cell_offset,
+        areas=areas[by_area],
+        sizes=np.column_stack((sizes, 1.0 / strides[level_of]))[by_area],
+        shapes=shapes[by_area],
+        y_edges=y_edges,
+        x_edges=x_edges,
+    )
+
+
+def _edges(
+    cell_offset: float,
+    counts: NDArray[np.int64],
+    strides: NDArray[np.float64],
+    sides: NDArray[np.float64],
+    precision: str,
+) -> NDArray[Any]:
+    edges, first = np.empty((int(counts.sum()), 2), precision), 0
+    for count, stride, side in zip(counts, strides, sides, strict=True):
+        fill_edges(cell_offset, stride, side, edges[first : first + count])
+        first += count
+    return edges
+
+
+def boxes_of(lattice: Lattice) -> NDArray[Any]:
+    """Return (A, 4) the anchors' boxes in the precision of the lattice, read-only."""
+    anchors = int(lattice.levels[:, :2].prod(axis=1) @ lattice.levels[:, 3])
+    boxes = np.empty((anchors, 4), lattice.y_edges.dtype)
+    bits = np.dtype(f"u{boxes.itemsize}")
+    y_edges, x_edges = lattice.y_edges.view(bits), lattice.x_edges.view(bits)
+    fill_boxes(lattice.levels, y_edges, x_edges, boxes.reshape(-1).view(bits))
+    boxes.flags.writeable = False
+    return boxes
 
 
 def frame_size(image_size: int | Sequence[int]) -> tuple[int, int]:

@@ -8,14 +8,25 @@ from typing import Any, Final
 from ytrue.contract import Encoder
 from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.encoders.keypoints import KeypointGridEncoder
+from ytrue.encoders.polygon import PolygonEncoder
 from ytrue.encoders.pose import PoseEncoder
+from ytrue.encoders.yolo import YoloEncoder
 
 ENCODERS: Final[
-    Mapping[str, type[AnchorEncoder] | type[KeypointGridEncoder] | type[PoseEncoder]]
+    Mapping[
+        str,
+        type[AnchorEncoder]
+        | type[KeypointGridEncoder]
+        | type[PolygonEncoder]
+        | type[PoseEncoder]
+        | type[YoloEncoder],
+    ]
 ] = {
     "anchor": AnchorEncoder,
     "keypoint-grid": KeypointGridEncoder,
+    "polygon": PolygonEncoder,
     "pose": PoseEncoder,
+    "yolo": YoloEncoder,
 }
 
 

@@ -4,7 +4,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ytrue import Annotations
-from ytrue.encoders import AnchorEncoder, AnchorGrid, BoxCoder, KeypointGridEncoder
+from ytrue.encoders import (
+    AnchorEncoder,
+    AnchorGrid,
+    BoxCoder,
+    KeypointGridEncoder,
+    PolygonEncoder,
+    YoloEncoder,
+)
 
 
 @st.composite
@@ -227,3 +234,90 @@ def posed(draw, encoder, max_objects=6):
         boxes, labels, crowd, keypoints=None if draw(st.integers(0, 9)) == 0 else points,
         content=content,
     )  # fmt: skip
+
+
+@st.composite
+def yolo_encoders(draw, **fixed):
+    """Encoders of one or several levels, also such as do not divide the frame; equal anchors too."""
+    image_size = (draw(st.integers(4, 90)), draw(st.integers(4, 90)))
+    pair = st.tuples(st.integers(1, 9), st.integers(1, 9))
+    grid = draw(st.lists(pair, min_size=1, max_size=3, unique=True))
+    side = st.sampled_from([1.0, 6.5, 8.0, 16.0, 20.0, 33.3, 64.0, 200.0])
+    per_cell = draw(st.integers(1, 3))
+    level = st.lists(st.tuples(side, side), min_size=per_cell, max_size=per_cell)
+    options = {
+        "match": draw(st.sampled_from(["best", "ratio"])),
+        "ratio": draw(st.sampled_from([4.0, 1.5])),
+        "neighbours": draw(st.sampled_from([0, 0, 1, 2])),
+        "collision": draw(st.sampled_from(["larger", "smaller"])),
+        "ignore_iou": draw(st.sampled_from([0.5, 0.2, 1.0])),
+        "crowd": draw(st.sampled_from(["ignore", "ignore", "negative"])),
+        "crowd_ioa": draw(st.sampled_from([0.5, 0.1, 1.0])),
+    } | fixed
+    anchors = [draw(level) for _ in grid]
+    return YoloEncoder(image_size, anchors, grid=grid, num_classes=5, **options)
+
+
+class Places:
+    """What `annotations` asks of a grid, of a `YoloEncoder`."""
+
+    def __init__(self, encoder):
+        self.image_size, self.boxes = encoder.image_size, encoder.boxes
+
+    def __len__(self):
+        return len(self.boxes)
+
+
+@st.composite
+def polygon_encoders(draw, **fixed):
+    """Encoders of outlines on small grids."""
+    options = {
+        "bins": draw(st.sampled_from([3, 4, 8, 24, 36])),
+        "part_rule": draw(st.sampled_from(["largest", "hull"])),
+    } | fixed
+    return PolygonEncoder(draw(yolo_encoders()), **options)
+
+
+def _around_box(draw, box, kind):
+    """A ring of vertices that has something to do with a box."""
+    y_min, x_min, y_max, x_max = box
+    cy, cx = (y_min + y_max) / 2, (x_min + x_max) / 2
+    if kind == "rectangle":
+        return [(y_min, x_min), (y_min, x_max), (y_max, x_max), (y_max, x_min)]
+    if kind == "star":
+        n = draw(st.integers(3, 40))
+        angle = np.arange(n) * 2 * np.pi / n
+        reach = np.array([draw(st.sampled_from([0.3, 0.5, 1.0, 1.4])) for _ in range(n)])
+        return np.stack(
+            (cy + np.sin(angle) * reach * (y_max - y_min) / 2,
+             cx + np.cos(angle) * reach * (x_max - x_min) / 2), axis=1,
+        )  # fmt: skip
+    if kind == "whole":  # many on axes, diagonals, the centre and the origin
+        whole = st.integers(-3, 20)
+        return [(draw(whole), draw(whole)) for _ in range(draw(st.integers(1, 8)))]
+    if kind == "centre":
+        return [(cy, cx), (0, 0), (cy, x_max), (np.nextafter(np.float32(cy), 1e9), x_min)]
+    ring = np.array([(y_min, x_min), (y_max, x_max), (y_max, x_min)])
+    ring[draw(st.integers(0, 2)), draw(st.integers(0, 1))] = draw(st.sampled_from([np.nan, np.inf]))
+    return ring
+
+
+@st.composite
+def outlined(draw, encoder, max_objects=6):
+    """Objects with polygons of none to three parts, some with masks instead."""
+    objects = draw(annotations(Places(encoder.boxes), max_objects=max_objects))
+    kinds = st.sampled_from(["rectangle", "star", "star", "whole", "centre", "wild"])
+    polygons = [
+        [
+            np.asarray(_around_box(draw, np.nan_to_num(box, posinf=50, neginf=-50), draw(kinds)))
+            for _ in range(draw(st.integers(0, 3)))
+        ]
+        for box in objects.boxes.astype(np.float64).clip(-1e6, 1e6)
+    ]
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    masks = [
+        (rng.random(encoder.image_size) < 0.6) if rng.random() < 0.5 else None for _ in polygons
+    ]
+    return objects.replace(
+        polygons=draw(st.sampled_from([None, polygons])), masks=draw(st.sampled_from([None, masks]))
+    )

@@ -89,7 +89,16 @@ def test_imports_point_one_way(name, path):
         assert not uses(found, "keras")
     if part != "model":
         assert not uses(top, "tensorflow")
-    meeting = ("training", "predict", "evaluate", "evaluatepoints", "evaluating", "export", "tasks")
+    meeting = (
+        "training",
+        "predict",
+        "evaluate",
+        "evaluatepoints",
+        "evaluatemasks",
+        "evaluating",
+        "export",
+        "tasks",
+    )
     if name.startswith("ytrue.model.evaluat"):
         assert not uses(found, "tensorflow")
         assert not uses(found, "keras")

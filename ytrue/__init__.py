@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ytrue.contract import IGNORE, NEGATIVE, POSITIVE, Assignment, Encoder, PointAssignment
     from ytrue.errors import DataError, Problem
     from ytrue.pointauditing import PointAudit
+    from ytrue.polygontuning import PolygonTuning, tune_polygons
     from ytrue.rle import RLE
     from ytrue.tuning import KeypointTuning, tune_keypoints
 
@@ -30,7 +31,9 @@ _HOME = {
     "audit": "auditing",
     "PointAudit": "pointauditing",
     "KeypointTuning": "tuning",
+    "PolygonTuning": "polygontuning",
     "tune_keypoints": "tuning",
+    "tune_polygons": "polygontuning",
 }
 _PACKAGES = ("encoders", "datasets", "model", "viz")
 
@@ -48,9 +51,11 @@ __all__ = [
     "KeypointTuning",
     "PointAssignment",
     "PointAudit",
+    "PolygonTuning",
     "Problem",
     "audit",
     "tune_keypoints",
+    "tune_polygons",
 ]
 
 

@@ -24,24 +24,25 @@ from ytrue.encoders.kernels.lattice import (
     Y_EDGE,
     locate,
 )
-from ytrue.encoders.kernels.overlap import area, intersection, share_of_pixels
+from ytrue.encoders.kernels.objects import (
+    IGNORE,
+    MATCHED,
+    POSITIVE,
+    ignore_crowds,
+    kind_of,
+)
 from ytrue.encoders.kernels.windows import (
     ANY_OVERLAP,
     find_by_iou,
-    find_by_share,
     has_extent,
     highest_iou,
     lowest_anchor,
 )
 from ytrue.jit import borrowed, kernel
 
-POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
 FORCE_NONE, FORCE_GREEDY, FORCE_ARGMAX = 0, 1, 2
 PADDING_NEGATIVE, PADDING_IGNORE, PADDING_OVERRIDES = 0, 1, 2
-MATCHED, CROWD, NO_AREA, NOT_FINITE, OUTSIDE, PADDED = 0, 1, 2, 3, 4, 5
-
-# Sums over an integral image round in the sixteenth digit: full cover is still full cover.
-MASK_MARGIN = 1.0 - 1e-9
+PADDED = 5  # beside the kinds of `objects`
 
 
 class Rules(NamedTuple):
@@ -62,27 +63,6 @@ class Rules(NamedTuple):
     height: float  # of the frame, pixels
     width: float
     num_classes: int
-
-
-class Objects(NamedTuple):
-    """The objects of B images one after another, N in all; M of them are crowds with a mask."""
-
-    boxes: NDArray[Any]  # (N, 4) T
-    labels: NDArray[Any]  # (N,) int32
-    crowd: NDArray[Any]  # (N,) bool
-    starts: NDArray[Any]  # (B + 1,) int64
-    contents: NDArray[Any]  # (B, 4) float64, the part of the frame that is not padding
-    mask_of: NDArray[Any]  # (N,) int64, row of `integrals`, -1 without a mask
-    integrals: NDArray[Any]  # (M, H + 1, W + 1) int64
-
-
-class Targets(NamedTuple):
-    """What is written for every anchor."""
-
-    state: NDArray[Any]  # (B, A) int8
-    label: NDArray[Any]  # (B, A) int32
-    box: NDArray[Any]  # (B, A, 4) float32
-    object: NDArray[Any]  # (B, A) int32
 
 
 class Record(NamedTuple):
@@ -149,7 +129,7 @@ def _match_borrowed(  # type: ignore[no-untyped-def]
             owner, claimed, n,
         )  # fmt: skip
         if rules.crowd_ignores:
-            _ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found)
+            ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found)
         if rules.padding != PADDING_NEGATIVE:
             content = objects.contents[image]
             _ignore_padding(lattice, rules, content, state, label, box, owner, begin, record)
@@ -173,27 +153,11 @@ def _classify(begin, stop, rules, objects, record):  # type: ignore[no-untyped-d
         positives[k] = 0
         forced[k] = 0
         stolen[k] = 0
-        kind[k] = _kind(
+        kind[k] = kind_of(
             boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3], crowd[k],
             match_degenerate, height, width,
         )  # fmt: skip
     return bad
-
-
-@kernel
-def _kind(y_min, x_min, y_max, x_max, crowd, match_degenerate, height, width):  # type: ignore[no-untyped-def]
-    finite = np.isfinite(y_min) & np.isfinite(x_min) & np.isfinite(y_max) & np.isfinite(x_max)
-    if not finite:
-        return NOT_FINITE
-    if crowd:
-        return CROWD
-    if match_degenerate:
-        return MATCHED
-    if not (y_max > y_min and x_max > x_min):
-        return NO_AREA
-    inside_y = y_max > 0 and y_min < height
-    inside_x = x_max > 0 and x_min < width
-    return MATCHED if inside_y and inside_x else OUTSIDE
 
 
 @kernel
@@ -391,27 +355,6 @@ def _finish(  # type: ignore[no-untyped-def]
             boxes, begin, y_edges, x_edges, owner, claimed, merits,
             rules.coder_epsilon, rules.coder_std, box,
         )  # fmt: skip
-
-
-@kernel
-def _ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found):  # type: ignore[no-untyped-def]
-    """Rule 4: ignore what a crowd covers enough, unless it is positive."""
-    for k in range(begin, stop):
-        if record.kind[k] != CROWD or not has_extent(objects.boxes, k):
-            continue
-        share = np.float64(rules.crowd_ioa)
-        for i in range(find_by_share(objects.boxes, k, lattice, share, found)):
-            anchor = found[ANCHOR, i]
-            if state[anchor] == POSITIVE:
-                continue
-            if objects.integrals.shape[0] == 0 or objects.mask_of[k] < 0:
-                shared = intersection(objects.boxes, k, anchors, anchor)
-                covered = shared / area(anchors, anchor) >= rules.crowd_ioa
-            else:
-                integral = objects.integrals[objects.mask_of[k]]
-                covered = share_of_pixels(integral, anchors, anchor) >= share * MASK_MARGIN
-            if covered:
-                state[anchor] = IGNORE
 
 
 @kernel
