@@ -21,9 +21,10 @@ from ytrue.contract import gives_slots_to_points
 from ytrue.cores import available_cores
 from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.datasets.pixels import PAD, Pixels, image_reader, place_pixels
-from ytrue.encoders import KeypointGridEncoder, PoseEncoder, from_config
+from ytrue.encoders import KeypointGridEncoder, PolygonEncoder, PoseEncoder, from_config
 from ytrue.errors import DataError, check_choice
 from ytrue.files import replace_file
+from ytrue.model.evaluatemasks import mask_records
 from ytrue.model.evaluatepoints import keypoint_records, point_records
 from ytrue.model.evaluating.results import coco_records
 from ytrue.resizing import RESIZE_MODES, Placement, ResizeMode, place
@@ -420,7 +421,9 @@ def back(detections: Annotations, placement: Placement) -> Annotations:
     """
     height, width = placement.source
     own = boxes.clip(placement.undo(detections.boxes), height, width)
-    keypoints = detections.keypoints
+    keypoints, polygons = detections.keypoints, detections.polygons
+    if polygons is not None:
+        polygons = tuple(tuple(placement.undo(part) for part in outline) for outline in polygons)
     if keypoints is None:
         keep = boxes.has_area(own)
     else:
@@ -430,7 +433,9 @@ def back(detections: Annotations, placement: Placement) -> Annotations:
         keypoints[outside] = 0
         # A point by itself has no area.
         keep = boxes.has_area(own) | (keypoints[..., 2] > 0).any(axis=-1)
-    return detections.replace(boxes=own, keypoints=keypoints, content=None).select(keep)
+    return detections.replace(
+        boxes=own, keypoints=keypoints, polygons=polygons, content=None
+    ).select(keep)
 
 
 def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, Any]]:
@@ -453,13 +458,17 @@ def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, A
 def records_of(finder: Finder, found: Sequence[Found]) -> list[dict[str, Any]]:
     """Return what was found as plain JSON records, with the ids of the file.
 
-    Boxes: see `results`. Points: see `ytrue.model.evaluatepoints.point_records`. Objects with
+    Boxes: see `results`. Outlines: COCO's segmentation results, see
+    `ytrue.model.evaluatemasks.mask_records`. Points: see `ytrue.model.evaluatepoints.point_records`. Objects with
     keypoints: one record for each with both "bbox" and COCO's "keypoints".
     """
     encoder = finder.encoder
+    by_image = {one.image_id: one.detections for one in found}
+    if isinstance(encoder, PolygonEncoder):
+        sizes = {one.image_id: one.size for one in found}
+        return mask_records(by_image, sizes, finder.class_ids)
     if not isinstance(encoder, KeypointGridEncoder | PoseEncoder):
         return results(found, finder.class_ids)
-    by_image = {one.image_id: one.detections for one in found}
     if isinstance(encoder, KeypointGridEncoder):
         ids = None if encoder.tells_landmarks else finder.class_ids
         return point_records(by_image, finder.landmarks, class_ids=ids)

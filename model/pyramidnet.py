@@ -14,14 +14,25 @@ from ytrue.model.boxheads import BoxHeads
 from ytrue.model.efficientnet import EfficientNet
 from ytrue.model.keypointheads import KeypointHead
 from ytrue.model.layers import Shape
-from ytrue.model.losses import DetectionLoss, JointLoss, KeypointLoss, Loss, l2_loss
+from ytrue.model.losses import (
+    DetectionLoss,
+    JointLoss,
+    KeypointLoss,
+    Loss,
+    PolygonLoss,
+    YoloLoss,
+    l2_loss,
+)
 from ytrue.model.variants import DETECTORS, Fusion, known
+from ytrue.model.yoloheads import YoloHead
 
 MIN_LEVEL: Final = 3
 
 HEADS: Final[Mapping[str, tuple[type[keras.layers.Layer], type[Loss]]]] = {
     "anchor": (BoxHeads, DetectionLoss),
     "keypoint-grid": (KeypointHead, KeypointLoss),
+    "yolo": (YoloHead, YoloLoss),
+    "polygon": (YoloHead, PolygonLoss),
 }
 """Name of the encoder -> the last layer that answers its targets, and the loss between the two."""
 

@@ -6,17 +6,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
+from ytrue import boxes
 from ytrue.contract import Encoder, part_of
-from ytrue.encoders import AnchorEncoder, KeypointGridEncoder, PoseEncoder
+from ytrue.encoders import (
+    AnchorEncoder,
+    KeypointGridEncoder,
+    PolygonEncoder,
+    PoseEncoder,
+    YoloEncoder,
+)
 from ytrue.encoders.pose import BOX, KEYPOINTS
 from ytrue.errors import DataError
-from ytrue.model.losses import DetectionLoss, JointLoss, KeypointLoss, Loss
+from ytrue.model.losses import (
+    DetectionLoss,
+    JointLoss,
+    KeypointLoss,
+    Loss,
+    PolygonLoss,
+    YoloLoss,
+)
 
 if TYPE_CHECKING:
     from ytrue.annotations import Annotations
     from ytrue.datasets.dataset import Dataset, Id
     from ytrue.model.pyramidnet import PyramidNet
     from ytrue.model.recipe import Recipe
+
+YOLO: Final = "yolo"
+POLYGON: Final = "polygon"
 
 Heads = dict[str, dict[str, Any]]
 """Name -> kind and arguments of a head, as `PyramidNet` takes them."""
@@ -31,7 +50,7 @@ class Task:
     Attributes:
         name: as `--task` has it.
         heads: of an encoder, for a network of these pyramid levels.
-        loss: of a recipe.
+        loss: of an encoder and a recipe.
         scores: of an encoder's detector and what it found in a dataset: image id -> scored
             annotations in the image's own pixels.
         missing: says what a dataset lacks to be learnt or scored, "" where it lacks nothing.
@@ -39,7 +58,7 @@ class Task:
 
     name: str
     heads: Callable[[Any, tuple[int, ...]], Heads]
-    loss: Callable[[Recipe], Loss]
+    loss: Callable[[Any, Recipe], Loss]
     scores: Callable[[Any, Dataset, Mapping[Id, Annotations]], Scores]
     missing: Callable[[Dataset], str]
 
@@ -118,15 +137,29 @@ def _keypoint_heads(encoder: KeypointGridEncoder, levels: tuple[int, ...]) -> He
             "kind": "keypoint-grid",
             "num_classes": encoder.num_classes,
             "points_per_cell": encoder.points_per_cell,
+            "on": "global" if encoder.grid == ((1, 1),) else _places(encoder, levels),
+        }
+    }
+
+
+def _yolo_heads(encoder: YoloEncoder, levels: tuple[int, ...]) -> Heads:
+    return {
+        YOLO: {
+            "kind": "yolo",
+            "num_classes": encoder.num_classes,
+            "anchors": encoder.anchors_per_cell,
             "on": _places(encoder, levels),
         }
     }
 
 
-def _places(encoder: KeypointGridEncoder, levels: tuple[int, ...]) -> list[int] | Literal["global"]:
+def _polygon_heads(encoder: PolygonEncoder, levels: tuple[int, ...]) -> Heads:
+    (head,) = _yolo_heads(encoder.boxes, levels).values()
+    return {POLYGON: head | {"kind": "polygon", "bins": encoder.bins}}
+
+
+def _places(encoder: KeypointGridEncoder | YoloEncoder, levels: tuple[int, ...]) -> list[int]:
     """Return which of the pyramid's levels have the encoder's grids."""
-    if encoder.grid == ((1, 1),):
-        return "global"
     height, width = encoder.image_size
     cells = [(-(-height // 2**level), -(-width // 2**level)) for level in levels]
     for rows, columns in encoder.grid:
@@ -149,22 +182,44 @@ def _pose_heads(encoder: PoseEncoder, levels: tuple[int, ...]) -> Heads:
     return _box_heads(encoder.boxes, levels) | _keypoint_heads(encoder.keypoints, levels)
 
 
-def _box_loss(recipe: Recipe) -> DetectionLoss:
+def _box_loss(_encoder: AnchorEncoder, recipe: Recipe) -> DetectionLoss:
     alpha = 0.25 if recipe.alpha is None else recipe.alpha
     return DetectionLoss(alpha=alpha, gamma=recipe.gamma, box_weight=recipe.box_weight)
 
 
-def _keypoint_loss(recipe: Recipe) -> KeypointLoss:
+def _keypoint_loss(_encoder: KeypointGridEncoder, recipe: Recipe) -> KeypointLoss:
     alpha = 0.5 if recipe.alpha is None else recipe.alpha
     return KeypointLoss(alpha=alpha, gamma=recipe.gamma, xy_weight=recipe.xy_weight)
 
 
-def _pose_loss(recipe: Recipe) -> JointLoss:
-    return JointLoss({BOX: _box_loss(recipe), KEYPOINTS: _keypoint_loss(recipe)})
+def _pose_loss(encoder: PoseEncoder, recipe: Recipe) -> JointLoss:
+    boxes, points = _box_loss(encoder.boxes, recipe), _keypoint_loss(encoder.keypoints, recipe)
+    return JointLoss({BOX: boxes, KEYPOINTS: points})
+
+
+def _yolo_loss(encoder: YoloEncoder, recipe: Recipe) -> YoloLoss:
+    return YoloLoss(**_yolo_settings(encoder, recipe))
+
+
+def _polygon_loss(encoder: PolygonEncoder, recipe: Recipe) -> PolygonLoss:
+    yolo = encoder.boxes
+    cells = np.arange(len(yolo.cells))
+    scales = encoder.distance_scale[yolo.cells.level(cells)].reshape(-1)
+    return PolygonLoss(scales, **_yolo_settings(yolo, recipe))
+
+
+def _yolo_settings(encoder: YoloEncoder, recipe: Recipe) -> dict[str, Any]:
+    height, width = encoder.image_size
+    return {
+        "areas": boxes.area(encoder.boxes) / (height * width),
+        "offset_range": encoder.offset_range,
+        "gamma": recipe.gamma,
+        "alpha": 0.5 if recipe.alpha is None else recipe.alpha,
+    }
 
 
 def _box_scores(
-    _encoder: AnchorEncoder, dataset: Dataset, found: Mapping[Id, Annotations]
+    _encoder: AnchorEncoder | YoloEncoder, dataset: Dataset, found: Mapping[Id, Annotations]
 ) -> Scores:
     from ytrue.model.evaluate import evaluate
 
@@ -187,15 +242,29 @@ def told_by(encoder: KeypointGridEncoder) -> Literal["landmark", "class"]:
     return "landmark" if encoder.tells_landmarks else "class"
 
 
+def _polygon_scores(
+    encoder: PolygonEncoder, dataset: Dataset, found: Mapping[Id, Annotations]
+) -> Scores:
+    from ytrue.model.evaluatemasks import evaluate_masks
+
+    measured = evaluate_masks(dataset, found)
+    of_boxes = _box_scores(encoder.boxes, dataset, found)
+    return {
+        "mask AP": measured.coco["AP"] or 0.0,
+        "mask AP50": measured.coco["AP50"] or 0.0,
+        **{f"box {name}": value for name, value in of_boxes.items()},
+    }
+
+
 def _pose_scores(encoder: PoseEncoder, dataset: Dataset, found: Mapping[Id, Annotations]) -> Scores:
     from ytrue.model.evaluatepoints import evaluate_keypoints
 
     measured = evaluate_keypoints(dataset, found)
-    boxes = _box_scores(encoder.boxes, dataset, found)
+    of_boxes = _box_scores(encoder.boxes, dataset, found)
     return {
         "OKS AP": measured.coco["AP"] or 0.0,
         "OKS AP50": measured.coco["AP50"] or 0.0,
-        **{f"box {name}": value for name, value in boxes.items()},
+        **{f"box {name}": value for name, value in of_boxes.items()},
     }
 
 
@@ -214,6 +283,8 @@ TASKS: Final[Mapping[str, Task]] = {
     "keypoint-grid": Task(
         "keypoints", _keypoint_heads, _keypoint_loss, _keypoint_scores, _no_point
     ),
+    "yolo": Task("yolo", _yolo_heads, _yolo_loss, _box_scores, _no_object),
+    "polygon": Task("polygon", _polygon_heads, _polygon_loss, _polygon_scores, _no_object),
     "pose": Task("pose", _pose_heads, _pose_loss, _pose_scores, _no_point),
 }
 """Name of the encoder -> its task."""

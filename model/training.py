@@ -239,7 +239,7 @@ class _Run:
         steps = _steps(dataset, recipe)
         with strategy.scope():
             model = _model(encoder, recipe, variant, pretrained)
-            loss = task_of(encoder).loss(recipe)
+            loss = task_of(encoder).loss(encoder, recipe)
             model.compile(make_optimizer(recipe, steps, model), loss, weight_decay=recipe.l2)
             model.optimizer.build(model.trainable_variables)
             average = WeightAverage(model, recipe.average) if recipe.average else None

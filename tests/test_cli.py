@@ -306,13 +306,15 @@ def test_audit_and_show_by_task(shapes, tmp_path):
 
 
 def test_train_predict_evaluate_by_task(shapes, tmp_path):
-    options = ("--hold-out", "2", "--max-lost", "1", *SMALL, *FIXED, "--augment", "flip")
+    options = ("--hold-out", "2", "--max-lost", "1", *SMALL, "--augment", "flip")
     for task, score, fields in (
         ("keypoints", "PCK", {"image_id", "landmark", "point", "score"}),
         ("pose", "OKS AP50", {"image_id", "category_id", "bbox", "keypoints", "score"}),
+        ("polygon", "mask AP50", {"image_id", "category_id", "bbox", "segmentation", "score"}),
     ):
+        settings = ("--set", "bins=8") if task == "polygon" else FIXED
         folder, out = tmp_path / task, tmp_path / f"{task}.json"
-        said = run("train", shapes, "-o", folder, "--task", task, *options).stdout
+        said = run("train", shapes, "-o", folder, "--task", task, *options, *settings).stdout
         assert re.search(rf"^epoch 1  loss .* {score} 0", said, re.MULTILINE)
         run("predict", folder, "--ids", shapes, "--score-threshold", "0", "--skip-broken",
             "-o", out, "--pictures", tmp_path / "p", "--task", task)  # fmt: skip
@@ -346,6 +348,16 @@ def test_tune_keypoints(shapes, tmp_path):
     )
     wrong = run("tune", "keypoints", shapes, "--slots", "some", code=2).stderr
     assert "--slots some: expected one of any, fixed" in wrong
+
+
+def test_tune_polygons(shapes):
+    said = run("tune", "polygons", shapes, "--size", "128", "--bins", "12,8").stdout
+    assert "Recommended: " in said
+    assert "--task polygon --set bins=" in said
+    plain = json.loads(run("tune", "polygons", shapes, "--bins", "8", "--json").stdout)
+    assert plain["recommended"]["bins"] == 8
+    wrong = run("tune", "polygons", shapes, "--part-rule", "all", code=2).stderr
+    assert "--part-rule all: expected one of largest, hull" in wrong
 
 
 def test_tuning_a_dataset_without_keypoints_is_one_line(tmp_path):

@@ -50,7 +50,7 @@ def test_outputs_answer_the_targets(name, shapes):
     assert isinstance(model, EfficientDet if name == "box" else PyramidNet)
     batches = pipeline(shapes, encoder, batch_size=2)
     images, targets = next(iter(batches))
-    loss = task_of(encoder).loss(Recipe())
+    loss = task_of(encoder).loss(encoder, Recipe())
     losses = loss(targets, model(images))
     assert set(losses) == {"loss", *loss.parts}
     assert all(np.isfinite(value) for value in losses.values())

@@ -5,6 +5,7 @@ from ytrue.viz.detections import picture, show_detections, show_history
 from ytrue.viz.evaluation import print_evaluation, show_evaluation
 from ytrue.viz.figures import show_audit, show_dataset
 from ytrue.viz.keypoints import show_points
+from ytrue.viz.maskevaluation import print_mask_evaluation
 from ytrue.viz.notebook import notebook_html, notebook_png
 from ytrue.viz.page import report_html
 from ytrue.viz.pointevaluation import (
@@ -12,6 +13,7 @@ from ytrue.viz.pointevaluation import (
     print_point_evaluation,
     show_point_evaluation,
 )
+from ytrue.viz.polygontuning import print_polygon_tuning
 from ytrue.viz.style import png_bytes, save_png
 from ytrue.viz.tables import print_audit, print_dataset, print_problems
 from ytrue.viz.tuning import print_tuning, show_tuning
@@ -27,7 +29,9 @@ __all__ = [
     "print_dataset",
     "print_evaluation",
     "print_keypoint_evaluation",
+    "print_mask_evaluation",
     "print_point_evaluation",
+    "print_polygon_tuning",
     "print_problems",
     "print_tuning",
     "report_html",

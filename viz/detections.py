@@ -8,7 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
@@ -31,7 +34,8 @@ def show_detections(
 ) -> Figure:
     """Draw what was found in an image, by class; with `truth` its objects as dashed white boxes.
 
-    Keypoints are dots, coloured by landmark; annotated ones are white crosses.
+    Keypoints are dots, coloured by landmark; annotated ones are white crosses. Outlines and masks
+    are shaded.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -58,6 +62,7 @@ def show_detections(
         _points(axes, truth, np.arange(len(truth)), truth=True)
     if points:
         _points(axes, found, drawn)
+    _outlines(axes, found, drawn)
     for k in drawn:
         label, score = int(found.labels[k]), float(found.scores[k])
         colour = style.LEVELS[label % len(style.LEVELS)]
@@ -70,6 +75,20 @@ def show_detections(
     more = f", {hidden} labels left out" if hidden else ""
     say(figure, f"{title}: {said}{more}" if title else f"{said}{more}", 10.5)
     return figure
+
+
+def _outlines(axes: Axes, found: Annotations, rows: NDArray[np.intp]) -> None:
+    for k in rows:
+        colour = style.LEVELS[int(found.labels[k]) % len(style.LEVELS)]
+        for part in found.polygons[k] if found.polygons is not None else ():
+            axes.add_patch(
+                PathPatch(Path([*part[:, ::-1], part[0, ::-1]]), facecolor=colour, alpha=0.35, lw=0)
+            )
+        mask = found.masks[k] if found.masks is not None else None
+        if mask is not None:
+            shade = np.zeros((mask.height, mask.width, 4), np.float32)
+            shade[mask.decode() > 0] = to_rgba(colour, 0.45)
+            axes.imshow(shade, extent=(0, mask.width, mask.height, 0))
 
 
 def _points(

@@ -10,7 +10,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,18 +69,21 @@ def compared(
     *,
     images: int,
     classes: int,
+    kind: Literal["bbox", "segm"] = "bbox",
     sigmas: NDArray[np.float64] | None = None,
 ) -> CocoScores:
     """Return what COCOeval says of two sides.
 
     Args:
-        objects, found: as `records` makes them.
+        objects, found: as `records` makes them; for "segm" with a "segmentation" of pycocotools'
+            compressed form.
         images, classes: how many there are.
-        sigmas: (K,) of the keypoints that are compared; without, boxes are.
+        kind: what is compared: boxes or masks.
+        sigmas: (K,) of the keypoints, which are compared instead.
     """
     wanted: Any = _Side(objects, images, classes)
     given: Any = _Side(found, images, classes)
-    evaluator = COCOeval(wanted, given, "bbox" if sigmas is None else "keypoints")
+    evaluator = COCOeval(wanted, given, kind if sigmas is None else "keypoints")
     if sigmas is not None:
         evaluator.params.kpt_oks_sigmas = sigmas
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
@@ -117,6 +120,9 @@ class _Side:
 
     def loadAnns(self, _ids: range) -> list[dict[str, Any]]:
         return self._records
+
+    def annToRLE(self, record: dict[str, Any]) -> Any:
+        return record["segmentation"]
 
 
 def in_order(ids: Sequence[int | str]) -> NDArray[np.int64]:

@@ -14,11 +14,12 @@ from ytrue.model.evaluating.keypointresults import found_keypoints
 from ytrue.model.evaluating.pointresults import found_points
 from ytrue.model.evaluating.points import By, FoundPoints, num_landmarks
 from ytrue.model.evaluating.results import Results, annotations_of, records_of, rows_by_image
+from ytrue.model.evaluating.segm import found_masks, rle_of
 
 if TYPE_CHECKING:
     from ytrue.datasets.dataset import Dataset
 
-Kind = Literal["box", "keypoints", "pose"]
+Kind = Literal["box", "keypoints", "pose", "mask"]
 
 
 def kind_of_results(path: Path) -> tuple[Kind, By]:
@@ -31,7 +32,8 @@ def kind_of_results(path: Path) -> tuple[Kind, By]:
     first = records[0] if records and isinstance(records[0], Mapping) else {}
     if "point" in first:
         return "keypoints", "landmark" if "landmark" in first else "class"
-    return ("pose" if "keypoints" in first else "box"), "landmark"
+    kind: Kind = "pose" if "keypoints" in first else "mask" if "segmentation" in first else "box"
+    return kind, "landmark"
 
 
 def annotations_by_image(
@@ -42,8 +44,18 @@ def annotations_by_image(
     Raises:
         DataError: results that do not belong to the dataset.
     """
-    if kind == "box":
+    if kind in ("box", "yolo"):
         return annotations_of(dataset, results)
+    if kind in ("mask", "polygon"):
+        masks = found_masks(dataset, results)
+        found_ = masks.detections
+        return [
+            Annotations(
+                found_.boxes[k], found_.label[k], scores=found_.score[k],
+                masks=[rle_of(masks.masks[m]) for m in k],
+            )
+            for k in rows_by_image(found_.image, found_.score, len(dataset))
+        ]  # fmt: skip
     if kind == "keypoints":
         return _points(dataset, found_points(dataset, results, by=by), by)
     found = found_keypoints(dataset, results)

@@ -5,12 +5,16 @@ from ytrue.model.losses.detection import DetectionLoss, l2_loss
 from ytrue.model.losses.focal import focal_loss, focal_terms
 from ytrue.model.losses.joint import JointLoss, Loss
 from ytrue.model.losses.keypoints import KeypointLoss
+from ytrue.model.losses.polygon import PolygonLoss
+from ytrue.model.losses.yolo import YoloLoss
 
 __all__ = [
     "DetectionLoss",
     "JointLoss",
     "KeypointLoss",
     "Loss",
+    "PolygonLoss",
+    "YoloLoss",
     "decode_offsets",
     "focal_loss",
     "focal_terms",

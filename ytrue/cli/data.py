@@ -94,7 +94,9 @@ def audit(
     from ytrue import auditing
 
     dataset = load(data, format, images, strict)
-    encoder = encoder_of(task, Choices(size, preset, anchor_scale, settings), dataset)
+    encoder = encoder_of(
+        task, Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize)), dataset
+    )
     with progress_bar("auditing", quiet=as_json) as progress:
         report = auditing.audit(dataset, encoder, resize=resize_mode(resize), progress=progress)
     if as_json:
@@ -141,7 +143,7 @@ def encode(
     from ytrue import datasets
 
     dataset = load(data, format, images, strict)
-    choices = Choices(size, preset, anchor_scale, settings)
+    choices = Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize))
     encoder = encoder_of(task, choices, dataset) if targets else None
     with progress_bar("writing records", quiet=as_json) as progress:
         manifest = datasets.write_records(

@@ -72,7 +72,9 @@ def evaluate(
     ],
     task: Annotated[
         str | None,
-        typer.Option("--task", help="box, keypoints or pose; default: what the results are of."),
+        typer.Option(
+            "--task", help="box, yolo, polygon, mask, keypoints or pose; default: of the results."
+        ),
     ] = None,
     hold_out: Annotated[
         int | None,
@@ -97,7 +99,7 @@ def evaluate(
         float | None,
         typer.Option(
             "--fail-under",
-            help="Exit code 1 when AP50 (keypoints: PCK; pose: AP50 by OKS) is less or undefined.",
+            help="Exit code 1 when AP50 (of masks; by OKS; of keypoints: PCK) is less or undefined.",
         ),
     ] = None,
     format: Format = None,
@@ -199,10 +201,31 @@ def _pose(dataset: Dataset, found: Any, asked: Asked) -> Measured:
     )  # fmt: skip
 
 
+def _masks(dataset: Dataset, found: Any, asked: Asked) -> Measured:
+    from ytrue.model.evaluatemasks import evaluate_masks
+
+    report = evaluate_masks(dataset, found)
+    boxes = _boxes(dataset, found, asked)
+
+    def say(console: Console) -> None:
+        from ytrue import viz
+
+        viz.print_mask_evaluation(report, console)
+        boxes.say(console)
+
+    return Measured(
+        ("AP50 of masks", report.coco["AP50"]), {"mask": report, "box": boxes.reports[""]}, say,
+        boxes.figure, boxes.image_f1,
+    )  # fmt: skip
+
+
 _MEASURES: Final[Mapping[str, Callable[[Dataset, Any, Asked], Measured]]] = {
     "box": _boxes,
     "keypoints": _keypoints,
     "pose": _pose,
+    "yolo": _boxes,
+    "polygon": _masks,
+    "mask": _masks,
 }
 
 
@@ -238,7 +261,7 @@ def _predicted(
     finder = finder_of(run, "keras", "float32", weights, task)
     task = task_name(finder)
     for what, tasks, known, there in (
-        ("classes", ("box", "pose"), finder.classes, dataset.classes),
+        ("classes", ("box", "yolo", "polygon", "pose"), finder.classes, dataset.classes),
         ("keypoints", ("keypoints", "pose"), finder.landmarks, dataset.keypoint_names),
     ):
         if task in tasks and known != there:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 TaskOfRun = Annotated[
     str | None,
-    typer.Option("--task", help="box, keypoints or pose: refuse a run of another; default: any."),
+    typer.Option(
+        "--task",
+        help="box, yolo, polygon, keypoints or pose: refuse a run of another; default: any.",
+    ),
 ]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="best or last; default: best where there is one.")
@@ -115,7 +118,9 @@ def predict(
     }
     points: dict[str, Any] = {"duplicate_radius": duplicate_radius}
     most = {} if max_detections is None else {"max_detections": max_detections}
-    of_task = {"box": boxes, "keypoints": points, "pose": boxes | points}[task_name(finder)]
+    of_task = {
+        "box": boxes, "yolo": boxes, "polygon": boxes, "keypoints": points, "pose": boxes | points,
+    }[task_name(finder)]  # fmt: skip
     skipped: dict[Any, str] | None = {} if skip_broken else None
     read = {source.image_id: source.read for source in chosen}
     with progress_bar("predicting", quiet=as_json) as progress:

@@ -76,7 +76,9 @@ def show(
     if raw:
         typer.echo(f"wrote {viz.save_png(viz.show_example(example), target)}")
         return
-    encoder = encoder_of(task, Choices(size, preset, anchor_scale, settings), dataset)
+    encoder = encoder_of(
+        task, Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize)), dataset
+    )
     placement = place((example.height, example.width), encoder.image_size, resize_mode(resize))
     frame = frame_of(dataset, example, placement)
     said: dict[str, Any] = {"image_id": example.image_id}

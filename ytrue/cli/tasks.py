@@ -14,10 +14,14 @@ from ytrue.errors import DataError
 if TYPE_CHECKING:
     from ytrue.contract import Encoder
     from ytrue.datasets.dataset import Dataset
-    from ytrue.encoders import AnchorEncoder, KeypointGridEncoder
+    from ytrue.encoders import AnchorEncoder, KeypointGridEncoder, YoloEncoder
+    from ytrue.resizing import ResizeMode
 
 TaskName = Annotated[
-    str, typer.Option("--task", help="box, keypoints, or pose: both on one pyramid.")
+    str,
+    typer.Option(
+        "--task", help="box, yolo, polygon, keypoints, or pose: boxes and keypoints together."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -36,6 +40,7 @@ class Choices:
     Attributes:
         size: "SIDE" or "HEIGHTxWIDTH".
         preset, anchor_scale: of boxes.
+        resize: how images are fitted, for anchors that are fitted to the objects.
         settings: "NAME=VALUE" of the task's encoder.
         grid: what the network asks of the anchors, for presets that have none of their own.
     """
@@ -45,6 +50,7 @@ class Choices:
     anchor_scale: float | None = None
     settings: Iterable[str] | None = None
     grid: Mapping[str, Any] | None = None
+    resize: ResizeMode = "letterbox"
 
 
 def encoder_of(task: str, choices: Choices, dataset: Dataset) -> Encoder:
@@ -123,9 +129,37 @@ def _keypoints(
 def _pose(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PoseEncoder
 
-    margin = {name: value for name, value in settings.items() if name == "margin"}
-    rest = {name: value for name, value in settings.items() if name != "margin"}
-    return PoseEncoder(_boxes(choices, dataset, {}), _keypoints(choices, dataset, rest), **margin)
+    own = {name: value for name, value in settings.items() if name in ("margin", "rival_share")}
+    rest = {name: value for name, value in settings.items() if name not in own}
+    return PoseEncoder(_boxes(choices, dataset, {}), _keypoints(choices, dataset, rest), **own)
+
+
+def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> YoloEncoder:
+    from ytrue.anchortuning import fit_anchors
+    from ytrue.encoders import YoloEncoder
+
+    names = ("stride", "anchors", "match", "ratio", "neighbours", "collision", "ignore_iou",
+             "crowd", "crowd_ioa")  # fmt: skip
+    _check_names("yolo", settings, names)
+    given = dict(settings)
+    strides = given.pop("stride", (8, 16, 32))
+    strides = (strides,) if isinstance(strides, int) else strides
+    count = given.pop("anchors", 3)
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"--set anchors={count}: expected how many a cell has, such as 3")
+    size = sides_of(choices.size)
+    fitted = fit_anchors(dataset, size, count * len(strides), resize=choices.resize)
+    anchors = [fitted[k * count : (k + 1) * count] for k in range(len(strides))]
+    return YoloEncoder(size, anchors, stride=strides, num_classes=dataset.num_classes, **given)
+
+
+def _polygons(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
+    from ytrue.encoders import PolygonEncoder
+
+    own = {name: value for name, value in settings.items() if name in ("bins", "part_rule")}
+    rest = {name: value for name, value in settings.items() if name not in own}
+    # As Poly-YOLO, one fine level.
+    return PolygonEncoder(_yolo(choices, dataset, {"stride": 8, "anchors": 9} | rest), **own)
 
 
 def _landmarks(dataset: Dataset) -> int:
@@ -150,4 +184,6 @@ _BUILDERS: Final[Mapping[str, Callable[[Choices, Dataset, Mapping[str, Any]], En
     "box": _boxes,
     "keypoints": _keypoints,
     "pose": _pose,
+    "yolo": _yolo,
+    "polygon": _polygons,
 }

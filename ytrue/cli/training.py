@@ -127,7 +127,9 @@ def train(
         from ytrue.model.variants import DETECTORS, known
     spec = DETECTORS[known(DETECTORS, model, "--model")]
     grid = {"anchor_scale": spec.anchor_scale, "max_level": spec.max_level}
-    choices = Choices(size or str(spec.image_size), preset, anchor_scale, settings, grid)
+    choices = Choices(
+        size or str(spec.image_size), preset, anchor_scale, settings, grid, resize_mode(resize)
+    )
     encoder = encoder_of(task, choices, learnt)
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,  # type: ignore[arg-type]

@@ -100,3 +100,44 @@ def _numbers(option: str, text: str) -> list[int]:
     if not all(word.strip().isdigit() and int(word) > 0 for word in words):
         raise ValueError(f"{option} {text}: expected whole numbers above 0, such as 4,8,16")
     return [int(word) for word in words]
+
+
+@tune.command("polygons")
+def tune_polygons(
+    data: Data,
+    size: Size = "416",
+    bins: Annotated[
+        str, typer.Option("--bins", help="Numbers of bins to try, with commas between.")
+    ] = "12,16,24,36,48",
+    part_rule: Annotated[
+        str, typer.Option("--part-rule", help="Of several parts: largest, or the hull of all.")
+    ] = "largest",
+    loss: Annotated[
+        float, typer.Option("--loss", help="Mean IoU that fewer bins may cost.")
+    ] = 0.01,
+    resize: Resize = "letterbox",
+    format: Format = None,
+    images: Images = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how close polygons of so many bins come to the objects, and recommend a number.
+
+    Example: ytrue tune polygons instances_train2017.json --size 416 --bins 16,24,36
+    """
+    from ytrue import polygontuning
+
+    check_choice("--part-rule", part_rule, ("largest", "hull"))
+    dataset = load(data, format, images, strict)
+    with progress_bar("drawing outlines", quiet=as_json) as progress:
+        found = polygontuning.tune_polygons(
+            dataset, sides_of(size), bins=_numbers("--bins", bins),
+            part_rule=part_rule,  # type: ignore[arg-type]
+            max_loss=loss, resize=resize_mode(resize), progress=progress,
+        )  # fmt: skip
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from ytrue import viz
+
+        viz.print_polygon_tuning(found, rich_console())

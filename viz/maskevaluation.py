@@ -1,0 +1,50 @@
+"""An evaluation of masks as tables on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ytrue.viz.evaluation import share
+
+if TYPE_CHECKING:
+    from ytrue.model.evaluatemasks import MaskEvaluation
+
+_MOST_CLASSES: Final = 15
+
+
+def print_mask_evaluation(report: MaskEvaluation, console: Console) -> None:
+    """Print an evaluation of masks: COCO's twelve numbers, and those of each class."""
+    console.print(
+        f"[bold]{report.num_detections:,} masks[/] against those of {report.num_objects:,} objects "
+        f"in {report.num_images:,} images; mean of the objects' best IoUs "
+        f"{share(report.mean_best_iou)}",
+        highlight=False,
+    )
+    if not report.num_objects:
+        console.print("[yellow]no object to find: averages are not defined[/]")
+    numbers = _table("COCO, masks", "all", "IoU 0.50", "IoU 0.75", "small", "medium", "large")
+    numbers.add_row(
+        "AP", *(share(report.coco[name]) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
+    )
+    console.print(numbers)
+    classes = _table("class", "objects", "detections", "AP", "AP50")
+    for row in sorted(report.by_class, key=lambda row: -row.objects)[:_MOST_CLASSES]:
+        classes.add_row(
+            escape(row.name), f"{row.objects:,}", f"{row.detections:,}", share(row.ap),
+            share(row.ap50),
+        )  # fmt: skip
+    console.print(classes)
+    left_out = len(report.by_class) - _MOST_CLASSES
+    if left_out > 0:
+        console.print(f"  ... and {left_out} more classes (to_json lists all)")
+
+
+def _table(*names: str) -> Table:
+    table = Table(*names, box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table

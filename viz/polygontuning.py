@@ -1,0 +1,37 @@
+"""What bins cost a dataset's outlines, as a table on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from ytrue.polygontuning import PolygonTuning
+
+
+def print_polygon_tuning(tuning: PolygonTuning, console: Console) -> None:
+    """Print the mean IoU of each number of bins, by size, and what is recommended."""
+    height, width = tuning.image_size
+    console.print(
+        f"[bold]{tuning.images:,} images, {tuning.objects:,} outlines[/] at {height}x{width} "
+        f"({tuning.resize}); {tuning.several_parts:,} with parts that do not count, "
+        f"{tuning.without_outline:,} objects without outline",
+        highlight=False,
+    )
+    sizes = [name for name, count in tuning.sizes.items() if count]
+    table = Table("bins", "mean IoU", "1 in 20 below", *(f"{s} ({tuning.sizes[s]:,})" for s in sizes),
+                  "vertices kept", box=None, header_style="bold")  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for choice in (*tuning.choices, tuning.limit):
+        table.add_row(
+            str(choice.bins) if choice.bins else "all vertices",
+            f"{choice.mean_iou:.3f}", f"{choice.worst_iou:.3f}",
+            *(f"{choice.by_size[name]:.3f}" for name in sizes), f"{choice.kept_share:.1%}",
+        )  # fmt: skip
+    console.print(table)
+    chosen = tuning.recommended
+    console.print(
+        f"Recommended: {chosen.bins} bins, the fewest within {tuning.max_loss:g} of the best mean IoU. "
+        f"Take them with --task polygon --set bins={chosen.bins} --set part_rule={tuning.part_rule}.",
+        highlight=False,
+    )
