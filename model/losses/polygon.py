@@ -11,7 +11,6 @@ from ytrue.contract import POSITIVE
 from ytrue.model.losses.forms import check_form, check_present
 from ytrue.model.losses.yolo import YoloLoss, rows_of
 
-
 LEAST_DISTANCE: Final = 0.005
 """In diagonals of the box: a vertex beside the centre must not outweigh all others."""
 
