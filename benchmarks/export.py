@@ -14,25 +14,13 @@ import argparse
 import os
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from timing import machine, table
+from timing import in_turn, machine, table
 
 CLASSES = 90
 PRECISIONS = ("float32", "float16", "int8")
-
-
-@dataclass(frozen=True)
-class Detector:
-    """What `export` asks for."""
-
-    model: object
-    encoder: object
-    classes: tuple
-    class_ids: tuple
-    resize: str = "letterbox"
 
 
 def tensorflow(threads):
@@ -46,7 +34,7 @@ def tensorflow(threads):
 
 def new_detector(variant, size, classes):
     from ytrue.encoders import preset
-    from ytrue.model import EfficientDet
+    from ytrue.model import Detector, EfficientDet
 
     model = EfficientDet(variant, classes)
     names = tuple(f"class {i}" for i in range(classes))
@@ -72,9 +60,23 @@ def graph(tf, model, detector):
     }
 
 
+def called_and_detected(call, images):
+    """Return two functions to be called one after the other: the network, and what follows it."""
+    from ytrue.encoders.detections import detect
+
+    outputs = {}
+
+    def network():
+        outputs.update(call(images))
+
+    def rest():
+        detect(outputs["scores"][0], outputs["boxes"][0], logits=False)
+
+    return network, rest
+
+
 def speed(options):
     tf = tensorflow(options.threads)
-    from ytrue.encoders.detections import detect
     from ytrue.model.export import export, load_export
 
     detector = new_detector(options.variant, options.size, CLASSES)
@@ -93,16 +95,10 @@ def speed(options):
             calls[f"TFLite {precision}"] = load_export(
                 folder, precision=precision, threads=options.threads
             )
-        times = {name: ([], []) for name in calls}
-        for _ in range(options.repeats + 3):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                outputs = call(images[:1])
-                middle = time.perf_counter()
-                detect(outputs["scores"][0], outputs["boxes"][0], logits=False)
-                times[name][0].append(middle - start)
-                times[name][1].append(time.perf_counter() - start)
-    medians = {name: [np.median(part[3:]) for part in parts] for name, parts in times.items()}
+        parts = [part for call in calls.values() for part in called_and_detected(call, images[:1])]
+        times = in_turn(parts, rounds=options.repeats, warm_up=3)
+    called, whole = np.median(times[0::2], axis=1), np.median(times[0::2] + times[1::2], axis=1)
+    medians = dict(zip(calls, zip(called, whole, strict=True), strict=True))
     print(machine("numpy", "tensorflow", "keras"))
     print(
         f"\n{options.variant} at {options.size}, {CLASSES} classes, 1 image, {options.threads} threads; "
@@ -126,7 +122,7 @@ def trained(folder, options):
 
     from ytrue.datasets import load, pipeline, write_shapes
     from ytrue.encoders import preset
-    from ytrue.model import EfficientDet
+    from ytrue.model import Detector, EfficientDet
 
     size = (options.size, options.size)
     sources = [
@@ -157,38 +153,14 @@ def trained(folder, options):
     return Detector(model, encoder, names, ids), sources
 
 
-def average_precision(call, source, encoder):
-    """Return (AP, AP at IoU 0.5) of COCO on the source, whose images have the network's size."""
-    import contextlib
-    import io
+def average_precision(finder, source):
+    """Return (AP, AP at IoU 0.5) of COCO on the source."""
+    from ytrue.model.evaluate import evaluate
+    from ytrue.model.predict import images_of, predict
 
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    from ytrue.datasets import pipeline
-    from ytrue.encoders.detections import detect
-
-    found = []
-    batches = pipeline(source, encoder, batch_size=1).as_numpy_iterator()
-    for example, (images, _) in zip(source, batches, strict=True):
-        outputs = call(images)
-        objects = detect(
-            outputs["scores"][0], outputs["boxes"][0], logits=False, score_threshold=0.01
-        )
-        for (y, x, bottom, right), label, score in zip(
-            objects.boxes.tolist(), objects.labels, objects.scores, strict=True
-        ):
-            found.append({
-                "image_id": example.image_id, "category_id": source.class_ids[label],
-                "bbox": [x, y, right - x, bottom - y], "score": float(score),
-            })  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(source.source))
-        judge = COCOeval(truth, truth.loadRes(found), "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return judge.stats[:2]
+    found = predict(finder, images_of(source), score_threshold=0.01)
+    judged = evaluate(source, {one.image_id: one.detections for one in found})
+    return judged.ap, judged.ap50
 
 
 def precision_of_each(options):
@@ -202,15 +174,16 @@ def precision_of_each(options):
         some = pipeline(train, encoder, batch_size=1).as_numpy_iterator()
         representative = [images[0] for (images, _), _ in zip(some, range(100), strict=False)]
         path = export(detector, Path(folder) / "export", representative=representative)
-        calls = {"graph": graph(tf, detector.model, detector)}
+        finders = {"graph": detector}
         for precision in PRECISIONS:
-            calls[f"TFLite {precision}"] = load_export(path, precision=precision)
+            finders[f"TFLite {precision}"] = load_export(path, precision=precision)
+        calls = finders | {"graph": graph(tf, detector.model, detector)}
         images = np.stack(representative[:20])
         wanted = [calls["graph"](image[None]) for image in images]
         rows = []
-        for name, call in calls.items():
-            scores, boxes = moved(call, images, wanted)
-            ap, ap50 = average_precision(call, val, encoder)
+        for name, finder in finders.items():
+            scores, boxes = moved(calls[name], images, wanted)
+            ap, ap50 = average_precision(finder, val)
             rows.append((name, f"{ap:.4f}", f"{ap50:.4f}", f"{scores:.1e}", f"{boxes:.1e}"))
     print(machine("numpy", "tensorflow", "keras"))
     print(

@@ -9,11 +9,10 @@ has no loop over points; its output equals ours (checked on every run).
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import numpy as np
-from timing import machine, table
+from timing import in_turn, machine, table
 
 from ytrue import Annotations
 from ytrue.encoders import KeypointGridEncoder
@@ -90,19 +89,6 @@ def numpy_encode(encoder, annotations):
     return state, offset, one_hot, owner
 
 
-def least(calls):
-    """Return the least time of each call over rounds that take them in turn."""
-    times = np.full(len(calls), np.inf)
-    for call in calls:
-        call()
-    for _ in range(ROUNDS):
-        for k, call in enumerate(calls):
-            start = time.perf_counter()
-            call()
-            times[k] = min(times[k], time.perf_counter() - start)
-    return times
-
-
 def measure(name, options):
     rng = np.random.default_rng(0)
     batch = [people(rng) for _ in range(BATCH)]
@@ -130,7 +116,8 @@ def measure(name, options):
             numpy_encode(encoder, one)
 
     calls = (fill, kernel, with_numpy, fill_new, partial(encoder.encode_batch, batch))
-    filling, encoding, matrix, new, api = least(calls) * 1e6 / BATCH
+    least = in_turn(calls, rounds=ROUNDS).min(axis=1)
+    filling, encoding, matrix, new, api = least * 1e6 / BATCH
     size = sum(array.nbytes for array in targets) / BATCH / 1e3
     return [name, f"{size:,.0f}", f"{filling:.0f}", f"{encoding:.0f}", f"{encoding / filling:.2f}",
             f"{encoding - filling:.0f}", f"{matrix / encoding:.1f}", f"{new:.0f}", f"{api:.0f}"]  # fmt: skip

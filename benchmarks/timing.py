@@ -1,4 +1,4 @@
-"""Timing shared by the benchmarks: medians of repeated runs, tables in Markdown."""
+"""Timing shared by the benchmarks: repeated runs, alone or in turn, and tables in Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def seconds(call: Callable[[], object], *, budget: float = 0.4, rounds: int = 5) -> float:
@@ -24,6 +25,19 @@ def seconds(call: Callable[[], object], *, budget: float = 0.4, rounds: int = 5)
             call()
         times.append((time.perf_counter() - start) / repeats)
     return float(np.median(times))
+
+
+def in_turn(
+    calls: Sequence[Callable[[], object]], *, rounds: int, warm_up: int = 1
+) -> NDArray[np.float64]:
+    """Return (calls, rounds) seconds: each round takes the calls in turn, so that all meet the same load."""
+    times = np.empty((len(calls), warm_up + rounds))
+    for turn in range(warm_up + rounds):
+        for k, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            times[k, turn] = time.perf_counter() - start
+    return times[:, warm_up:]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
