@@ -305,30 +305,38 @@ def test_audit_and_show_by_task(shapes, tmp_path):
     assert {row["object"] for row in plain["points"]} == {0}
 
 
-def test_train_predict_evaluate_by_task(shapes, tmp_path):
-    options = ("--hold-out", "2", "--max-lost", "1", *SMALL, "--augment", "flip")
-    for task, score, fields in (
-        ("keypoints", "PCK", {"image_id", "landmark", "point", "score"}),
-        ("pose", "OKS AP50", {"image_id", "category_id", "bbox", "keypoints", "score"}),
-        ("polygon", "mask AP50", {"image_id", "category_id", "bbox", "segmentation", "score"}),
-    ):
-        settings = ("--set", "bins=8") if task == "polygon" else FIXED
-        folder, out = tmp_path / task, tmp_path / f"{task}.json"
-        said = run("train", shapes, "-o", folder, "--task", task, *options, *settings).stdout
-        assert re.search(rf"^epoch 1  loss .* {score} 0", said, re.MULTILINE)
-        run("predict", folder, "--ids", shapes, "--score-threshold", "0", "--skip-broken",
-            "-o", out, "--pictures", tmp_path / "p", "--task", task)  # fmt: skip
-        assert set(json.loads(out.read_text())[0]) == fields
-        of_file = json.loads(run("evaluate", shapes, out, "--json").stdout)
-        of_run = json.loads(
-            run("evaluate", shapes, folder, "--json", "--pictures", tmp_path / "e").stdout
-        )
-        assert of_file.keys() == of_run.keys()
-        assert (tmp_path / "e" / "worst_1.png").is_file()
-        said = run("evaluate", shapes, out, "--fail-under", "1.1", code=1)
-        assert "expected 1.1 or more" in said.stderr
-    said = run("predict", tmp_path / "pose", "--ids", shapes, "--task", "box", code=2).stderr
-    assert "a detector of --task pose, not box; leave --task out" in said
+@pytest.mark.parametrize(
+    ("task", "score", "fields", "settings"),
+    [
+        ("keypoints", "PCK", {"landmark", "point"}, FIXED),
+        pytest.param(
+            "pose", "OKS AP50", {"category_id", "bbox", "keypoints"}, FIXED,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "polygon", "mask AP50", {"category_id", "bbox", "segmentation"}, ("--set", "bins=8"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)  # fmt: skip
+def test_train_predict_evaluate_by_task(shapes, tmp_path, task, score, fields, settings):
+    folder, out = tmp_path / task, tmp_path / f"{task}.json"
+    options = ("--hold-out", "2", "--max-lost", "1", *SMALL, "--augment", "flip", *settings)
+    said = run("train", shapes, "-o", folder, "--task", task, *options).stdout
+    assert re.search(rf"^epoch 1  loss .* {score} 0", said, re.MULTILINE)
+    run("predict", folder, "--ids", shapes, "--score-threshold", "0", "--skip-broken",
+        "-o", out, "--pictures", tmp_path / "p", "--task", task)  # fmt: skip
+    assert set(json.loads(out.read_text())[0]) == fields | {"image_id", "score"}
+    of_file = json.loads(run("evaluate", shapes, out, "--json").stdout)
+    of_run = json.loads(
+        run("evaluate", shapes, folder, "--json", "--pictures", tmp_path / "e").stdout
+    )
+    assert of_file.keys() == of_run.keys()
+    assert (tmp_path / "e" / "worst_1.png").is_file()
+    said = run("evaluate", shapes, out, "--fail-under", "1.1", code=1)
+    assert "expected 1.1 or more" in said.stderr
+    said = run("predict", folder, "--ids", shapes, "--task", "box", code=2).stderr
+    assert f"a detector of --task {task}, not box; leave --task out" in said
 
 
 def test_tune_keypoints(shapes, tmp_path):
