@@ -18,12 +18,11 @@ from ytrue.contract import (
     Outcome,
     Spec,
     Target,
-    config_digest,
 )
 from ytrue.encoders.batches import bytes_of, label_error, new_targets, objects_of
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect
-from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import matching, objects
 from ytrue.encoders.kernels.matching import Record, Rules, match_images
@@ -57,7 +56,7 @@ _LOST_KIND: Final[dict[int, Outcome]] = {
 
 
 @dataclass(frozen=True)
-class AnchorEncoder:
+class AnchorEncoder(Configured):
     """Assigns objects to anchors and encodes their boxes relative to them.
 
     The rules, in this order (docs/matching.md tells them with pictures):
@@ -191,27 +190,11 @@ class AnchorEncoder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> AnchorEncoder:
-        """Return the encoder that `config()` described.
-
-        Raises:
-            ValueError: the config of another encoder.
-            TypeError: a parameter that is missing or unknown.
-        """
+        """Return the encoder that `config()` described; see `Configured`."""
         values = arguments_in(config, "anchor")
         values["grid"] = AnchorGrid(**values["grid"])
         values["coder"] = BoxCoder(**values["coder"])
         return cls(**values)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the config, in hex."""
-        return config_digest(self.config())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.config()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        set_fields(self, fields_of(self.from_config(state)))
 
     @cached_property
     def _rules(self) -> Rules:

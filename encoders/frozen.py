@@ -4,7 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
+
+from ytrue.contract import config_digest
+
+
+class Configured:
+    """A frozen dataclass that its config describes wholly: the digest and the pickle are of that."""
+
+    def config(self) -> dict[str, Any]:
+        """Return the parameters as plain JSON values; equal config means equal targets."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the encoder that `config()` described.
+
+        Raises:
+            ValueError: the config of another encoder.
+            TypeError: a parameter that is missing or unknown.
+        """
+        raise NotImplementedError
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the config, in hex."""
+        return config_digest(self.config())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.config()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        set_fields(self, fields_of(self.from_config(state)))
 
 
 def set_fields(value: Any, values: Mapping[str, Any]) -> None:

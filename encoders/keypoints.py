@@ -17,12 +17,11 @@ from ytrue.contract import (
     PointOutcome,
     Spec,
     Target,
-    config_digest,
 )
 from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.detections import detect_points, sigmoid
-from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
 from ytrue.encoders.kernels import keypoints as kernels
 from ytrue.encoders.kernels.keypoints import Points, Record, Rules, Targets
 from ytrue.encoders.threads import run_split
@@ -46,7 +45,7 @@ _OUTCOMES: Final[dict[int, PointOutcome]] = {
 
 
 @dataclass(frozen=True)
-class KeypointGridEncoder:
+class KeypointGridEncoder(Configured):
     """Puts the keypoints of objects into the cells of one or several grids.
 
     The rules (docs/keypoints.md tells them at length):
@@ -179,24 +178,8 @@ class KeypointGridEncoder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> KeypointGridEncoder:
-        """Return the encoder that `config()` described.
-
-        Raises:
-            ValueError: the config of another encoder.
-            TypeError: a parameter that is missing or unknown.
-        """
+        """Return the encoder that `config()` described; see `Configured`."""
         return cls(**arguments_in(config, "keypoint-grid"))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the config, in hex."""
-        return config_digest(self.config())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.config()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        set_fields(self, fields_of(self.from_config(state)))
 
     @cached_property
     def _rules(self) -> Rules:

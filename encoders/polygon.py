@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Polygon
-from ytrue.contract import POSITIVE, Assignment, Spec, Target, config_digest
+from ytrue.contract import POSITIVE, Assignment, Spec, Target
 from ytrue.encoders.batches import bytes_of, new_targets
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import sigmoid
-from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.polygons import (
     GROWTH,
     SLACK,
@@ -35,7 +35,7 @@ _CHOICES: Final = {"part_rule": ("largest", "hull")}
 
 
 @dataclass(frozen=True)
-class PolygonEncoder:
+class PolygonEncoder(Configured):
     """A `YoloEncoder` whose places also hold their object's outline: Poly-YOLO.
 
     The rules, beside those of `YoloEncoder` (docs/polygons.md tells them at length):
@@ -121,25 +121,9 @@ class PolygonEncoder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PolygonEncoder:
-        """Return the encoder that `config()` described.
-
-        Raises:
-            ValueError: the config of another encoder.
-            TypeError: a parameter that is missing or unknown.
-        """
+        """Return the encoder that `config()` described; see `Configured`."""
         values = arguments_in(config, "polygon")
         return cls(YoloEncoder.from_config(values.pop("boxes")), **values)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the config, in hex."""
-        return config_digest(self.config())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.config()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        set_fields(self, fields_of(self.from_config(state)))
 
     # Annotations to targets.
 

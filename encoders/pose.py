@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -16,12 +15,11 @@ from ytrue.contract import (
     JointAssignment,
     Spec,
     Target,
-    config_digest,
     part_of,
     parts_of,
 )
 from ytrue.encoders.anchor import AnchorEncoder
-from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in
 from ytrue.encoders.kernels.assembly import assemble
 from ytrue.encoders.keypoints import KeypointGridEncoder
 
@@ -32,7 +30,7 @@ _POINTS: Final = 2000
 
 
 @dataclass(frozen=True)
-class PoseEncoder:
+class PoseEncoder(Configured):
     """An `AnchorEncoder` and a `KeypointGridEncoder` as one, for objects with landmarks.
 
     The arrays of a target are those of both, named "box/..." and "keypoints/...", and so are the
@@ -113,29 +111,13 @@ class PoseEncoder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> PoseEncoder:
-        """Return the encoder that `config()` described.
-
-        Raises:
-            ValueError: the config of another encoder.
-            TypeError: a parameter that is missing or unknown.
-        """
+        """Return the encoder that `config()` described; see `Configured`."""
         values = arguments_in(config, "pose")
         return cls(
             AnchorEncoder.from_config(values.pop("boxes")),
             KeypointGridEncoder.from_config(values.pop("keypoints")),
             **values,
         )
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the config, in hex."""
-        return config_digest(self.config())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.config()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        set_fields(self, fields_of(self.from_config(state)))
 
     def encode(self, annotations: Annotations) -> Target:
         """Return the target of one example.

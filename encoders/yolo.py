@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target, config_digest
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
 from ytrue.encoders.batches import bytes_of, label_error, new_targets, objects_of
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import choose, sigmoid
-from ytrue.encoders.frozen import arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.lattice import Lattice
@@ -42,7 +42,7 @@ _LOST_KIND: Final[dict[int, Outcome]] = {
 
 
 @dataclass(frozen=True)
-class YoloEncoder:
+class YoloEncoder(Configured):
     """Assigns objects to the cells of their centres and to the anchors closest to their shapes.
 
     A place is one anchor of one cell. The rules, in this order (docs/yolo.md tells them at length):
@@ -228,24 +228,8 @@ class YoloEncoder:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> YoloEncoder:
-        """Return the encoder that `config()` described.
-
-        Raises:
-            ValueError: the config of another encoder.
-            TypeError: a parameter that is missing or unknown.
-        """
+        """Return the encoder that `config()` described; see `Configured`."""
         return cls(**arguments_in(config, "yolo"))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the config, in hex."""
-        return config_digest(self.config())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.config()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        set_fields(self, fields_of(self.from_config(state)))
 
     @cached_property
     def _rules(self) -> Rules:
