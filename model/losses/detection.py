@@ -11,7 +11,7 @@ import tensorflow as tf
 from ytrue.contract import POSITIVE
 from ytrue.model.losses.boxes import KINDS, Kind, decode_offsets, huber_loss, iou_loss
 from ytrue.model.losses.focal import check, focal_loss
-from ytrue.model.losses.forms import Form, check_equal, check_form, check_present
+from ytrue.model.losses.forms import Form, arrays_of, check_equal
 from ytrue.model.losses.replicas import over_replicas
 
 Normalizer = Literal["batch", "moving_average"]
@@ -169,13 +169,7 @@ class DetectionLoss:
     def _checked(
         self, targets: Mapping[str, tf.Tensor], predictions: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        check_present("targets", targets, ("state", "label", "box"))
-        check_present("predictions", predictions, ("class", "box"))
-        state, label, box = (tf.convert_to_tensor(targets[n]) for n in ("state", "label", "box"))
-        inputs = (state, label, box, predictions["class"], predictions["box"])
-        arrays = dict(zip(_FORMS, inputs, strict=True))
-        for name, array in arrays.items():
-            check_form(name, array, _FORMS[name])
+        arrays = arrays_of(targets, predictions, _FORMS)
         check_equal("batch sizes differ", {name: x.shape[0] for name, x in arrays.items()})
         anchors = {name: x.shape[1] for name, x in arrays.items()}
         if self.anchors is not None:
@@ -185,6 +179,7 @@ class DetectionLoss:
             anchors,
             "; are encoder and model of one image size, levels and anchors a cell?",
         )
+        state, label, box, *_ = arrays.values()
         return state, label, tf.cast(box, tf.float32)
 
 

@@ -11,6 +11,32 @@ import tensorflow as tf
 Form = tuple[tuple[str | int, ...], bool]
 
 
+def arrays_of(
+    targets: Mapping[str, tf.Tensor],
+    predictions: Mapping[str, tf.Tensor],
+    forms: Mapping[str, Form],
+) -> dict[str, tf.Tensor]:
+    """Return the arrays that the forms name, as tensors.
+
+    Args:
+        targets, predictions: name -> array.
+        forms: "targets' NAME" or "predictions' NAME" -> form.
+
+    Raises:
+        ValueError: an array is missing, or of another form.
+    """
+    given = {"targets": targets, "predictions": predictions}
+    for side, arrays in given.items():
+        names = [full.split("' ")[1] for full in forms if full.startswith(side)]
+        check_present(side, arrays, names)
+    found = {}
+    for full, form in forms.items():
+        side, name = full.split("' ")
+        found[full] = tf.convert_to_tensor(given[side][name])
+        check_form(full, found[full], form)
+    return found
+
+
 def check_present(what: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise ValueError, telling what there is, if one of the names is missing."""
     missing = [name for name in names if name not in given]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ytrue.contract import POSITIVE
 from ytrue.errors import check_choice
 from ytrue.model.losses.focal import check, focal_terms
-from ytrue.model.losses.forms import Form, check_equal, check_form, check_present, shape_words
+from ytrue.model.losses.forms import Form, arrays_of, check_equal, shape_words
 from ytrue.model.losses.replicas import over_replicas
 
 _FORMS: Final[dict[str, Form]] = {
@@ -158,14 +158,7 @@ def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 def _checked(
     targets: Mapping[str, tf.Tensor], predictions: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    check_present("targets", targets, ("state", "offset", "label"))
-    check_present("predictions", predictions, ("class", "xy"))
-    sides = {"targets'": targets, "predictions'": predictions}
-    arrays = {}
-    for name, form in _FORMS.items():
-        side, key = name.split()
-        arrays[name] = tf.convert_to_tensor(sides[side][key])
-        check_form(name, arrays[name], form)
+    arrays = arrays_of(targets, predictions, _FORMS)
     _check_slots(arrays)
     classes = ("targets' label", "predictions' class")
     check_equal("numbers of classes differ", {name: arrays[name].shape[-1] for name in classes})

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import tensorflow as tf
 
-from ytrue.contract import POSITIVE
-from ytrue.model.losses.forms import check_form, check_present
+from ytrue.model.losses.forms import Form
 from ytrue.model.losses.yolo import YoloLoss, rows_of
 
 LEAST_DISTANCE: Final = 0.005
@@ -27,6 +26,9 @@ class PolygonLoss(YoloLoss):
         vertex   = 1 / N * sum of s * H(k, p)
         loss     = YoloLoss + polygon_weight * (distance + angle + vertex)
 
+    A call takes what `YoloLoss` does, and polygon (B, ..., A, V, 3) on both sides: of a prediction
+    the logarithm of the distance in its scale, the logits of the place in the bin and of the vertex.
+
     Args:
         distance_scales: (P,) d of each place, in the order of the target's places; None: 1.
         polygon_weight: of the outline in the sum; 0.2 is Poly-YOLO's.
@@ -40,7 +42,11 @@ class PolygonLoss(YoloLoss):
         yolo_loss, which divides by one positive more.
     """
 
-    parts = ("objectness", "class", "box", "distance", "angle", "vertex")
+    forms: ClassVar[Mapping[str, Form]] = {
+        **YoloLoss.forms,
+        "targets' polygon": (("B", "...", "A", "V", 3), False),
+        "predictions' polygon": (("B", "...", "A", "V", 3), False),
+    }
 
     def __init__(
         self, distance_scales: Any = None, *, polygon_weight: float = 0.2, **options: Any
@@ -50,46 +56,23 @@ class PolygonLoss(YoloLoss):
             raise ValueError(f"polygon_weight={polygon_weight}: expected 0 or more")
         scales = [1.0] if distance_scales is None else distance_scales
         self.log_scales = tf.math.log(tf.constant(scales, tf.float32))
-        self.polygon_weight = polygon_weight
+        self.weights |= dict.fromkeys(("distance", "angle", "vertex"), polygon_weight)
 
-    def __call__(
-        self,
-        targets: Mapping[str, tf.Tensor],
-        predictions: Mapping[str, tf.Tensor],
-        training: bool = True,
+    def _sums(
+        self, arrays: Mapping[str, tf.Tensor], state: tf.Tensor, places: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Return "loss" and the six parts, () float32 each; see `YoloLoss`.
-
-        Args:
-            targets: those of `YoloLoss`, and polygon (B, ..., A, V, 3).
-            predictions: those of `YoloLoss`, and polygon (B, ..., A, V, 3): the logarithm of the
-                distance in its scale, the logits of the place in the bin and of the vertex.
-            training: makes no difference to this loss.
-
-        Raises:
-            ValueError: arrays missing, or of shapes or dtypes that do not go together.
-        """
-        losses = super().__call__(targets, predictions, training=training)
-        check_present("targets", targets, ("polygon",))
-        check_present("predictions", predictions, ("polygon",))
-        for name, side in (("targets' polygon", targets), ("predictions' polygon", predictions)):
-            check_form(name, side["polygon"], (("B", "...", "A", "V", 3), False))
-        state = tf.reshape(targets["state"], (-1,))
-        places = tf.where(state == POSITIVE)[:, 0]
-        share = self._share(state)
-        weight = share * self._scale(rows_of(targets["box"], places), places)[:, None]
-        true = rows_of(targets["polygon"], places, axes=2)  # (M, V, 3)
-        raw = rows_of(predictions["polygon"], places, axes=2)
+        sums = super()._sums(arrays, state, places)
+        scale = self._scale(rows_of(arrays["targets' box"], places), places)[:, None]
+        true = rows_of(arrays["targets' polygon"], places, axes=2)  # (M, V, 3)
+        raw = rows_of(arrays["predictions' polygon"], places, axes=2)
         vertex = true[..., 2]
         # Also where there is no vertex, and the distance 0.
         distance = tf.math.log(tf.maximum(true[..., 0], LEAST_DISTANCE))
         distance -= tf.gather(self.log_scales, places % tf.size(self.log_scales, tf.int64))[:, None]
         entropy = tf.nn.sigmoid_cross_entropy_with_logits
-        parts = {
-            "distance": weight * vertex * 0.5 * tf.square(distance - raw[..., 0]),
-            "angle": weight * vertex * entropy(labels=true[..., 1], logits=raw[..., 1]),
-            "vertex": weight * entropy(labels=vertex, logits=raw[..., 2]),
+        terms = {
+            "distance": vertex * 0.5 * tf.square(distance - raw[..., 0]),
+            "angle": vertex * entropy(labels=true[..., 1], logits=raw[..., 1]),
+            "vertex": entropy(labels=vertex, logits=raw[..., 2]),
         }
-        outline = {name: tf.reduce_sum(terms) for name, terms in parts.items()}
-        losses["loss"] += self.polygon_weight * tf.add_n(list(outline.values()))
-        return losses | outline
+        return sums | {name: tf.reduce_sum(scale * term) for name, term in terms.items()}

@@ -1,4 +1,4 @@
-"""`YoloLoss`: objectness, class and box of anchors in cells, and the polygon on them."""
+"""`YoloLoss`: objectness, class and box of anchors in cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ytrue.contract import IGNORE, POSITIVE
 from ytrue.model.losses.focal import check, focal_terms
-from ytrue.model.losses.forms import Form, check_equal, check_form, check_present
+from ytrue.model.losses.forms import Form, arrays_of, check_equal
 from ytrue.model.losses.replicas import over_replicas
 
 _FORMS: Final[dict[str, Form]] = {
@@ -47,7 +47,6 @@ class YoloLoss:
         class_weight, box_weight: in the sum.
 
     Attributes:
-        parts: names of what a call returns beside "loss".
         variables: none: this loss keeps no moving average.
 
     Raises:
@@ -59,8 +58,8 @@ class YoloLoss:
         by predicted boxes; here the encoder's state says what is ignored.
     """
 
-    parts: tuple[str, ...] = ("objectness", "class", "box")
     variables: ClassVar[list[Any]] = []
+    forms: ClassVar[Mapping[str, Form]] = _FORMS
 
     def __init__(
         self,
@@ -82,7 +81,12 @@ class YoloLoss:
         self.areas = None if areas is None else tf.constant(areas, tf.float32)
         self.offset_range = (float(low), float(high))
         self.gamma, self.alpha = gamma, alpha
-        self.class_weight, self.box_weight = class_weight, box_weight
+        self.weights = {"objectness": 1.0, "class": class_weight, "box": box_weight}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what a call returns beside "loss"."""
+        return tuple(self.weights)
 
     def __call__(
         self,
@@ -106,26 +110,30 @@ class YoloLoss:
         """
         arrays = self._checked(targets, predictions)
         state = tf.reshape(arrays["targets' state"], (-1,))
-        share = self._share(state)
-        places = tf.where(state == POSITIVE)[:, 0]
-        losses = {
-            "objectness": share * self._objectness(arrays["predictions' objectness"], state),
-            "class": share * _class_loss(
-                rows_of(arrays["predictions' class"], places),
-                tf.gather(tf.reshape(arrays["targets' label"], (-1,)), places),
-            ),
-            "box": share * self._box(
-                rows_of(arrays["predictions' box"], places),
-                rows_of(arrays["targets' box"], places), places,
-            ),
-        }  # fmt: skip
-        total = losses["objectness"] + self.class_weight * losses["class"]
-        return {"loss": total + self.box_weight * losses["box"], **losses}
-
-    def _share(self, state: tf.Tensor) -> tf.Tensor:
-        """Return the replicas over the batch's positives."""
         count, replicas = over_replicas(tf.reduce_sum(tf.cast(state == POSITIVE, tf.float32)))
-        return replicas / tf.maximum(count, 1.0)
+        share = replicas / tf.maximum(count, 1.0)
+        places = tf.where(state == POSITIVE)[:, 0]
+        losses = {name: share * x for name, x in self._sums(arrays, state, places).items()}
+        total = tf.add_n([self.weights[name] * value for name, value in losses.items()])
+        return {"loss": total, **losses}
+
+    def _sums(
+        self, arrays: Mapping[str, tf.Tensor], state: tf.Tensor, places: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Return the sum of each part, before any weight or share.
+
+        Args:
+            arrays: as `forms` names them.
+            state: (B * P,), flat.
+            places: (M,) of the positives in it.
+        """
+        labels = tf.gather(tf.reshape(arrays["targets' label"], (-1,)), places)
+        box = rows_of(arrays["targets' box"], places)
+        return {
+            "objectness": self._objectness(arrays["predictions' objectness"], state),
+            "class": _class_loss(rows_of(arrays["predictions' class"], places), labels),
+            "box": self._box(rows_of(arrays["predictions' box"], places), box, places),
+        }
 
     def _objectness(self, logits: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
         counted = state != IGNORE
@@ -155,16 +163,9 @@ class YoloLoss:
     def _checked(
         self, targets: Mapping[str, tf.Tensor], predictions: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        check_present("targets", targets, ("state", "label", "box"))
-        check_present("predictions", predictions, ("objectness", "class", "box"))
-        sides = {"targets'": targets, "predictions'": predictions}
-        arrays = {}
-        for name, form in _FORMS.items():
-            side, key = name.split()
-            arrays[name] = tf.convert_to_tensor(sides[side][key])
-            check_form(name, arrays[name], form)
+        arrays = arrays_of(targets, predictions, self.forms)
         check_equal("batch sizes differ", {name: x.shape[0] for name, x in arrays.items()})
-        places = {name: _places(x, len(_FORMS[name][0]) - 3) for name, x in arrays.items()}
+        places = {name: _places(x, len(self.forms[name][0]) - 3) for name, x in arrays.items()}
         if self.areas is not None:
             places["the loss's anchors"] = int(self.areas.shape[0])
         check_equal(
