@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ytrue.viz import style
+from ytrue.viz.numbers import numbers_table
 
 if TYPE_CHECKING:
     from ytrue.model.evaluate import ClassScores, Evaluation
@@ -56,10 +57,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 
 
 def _coco_table(evaluation: Evaluation) -> Table:
-    table = Table("COCO", "all", "IoU 0.50", "IoU 0.75", "small", "medium", "large", box=None,
-                  header_style="bold")  # fmt: skip
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table("COCO", "all", "IoU 0.50", "IoU 0.75", "small", "medium", "large")
     numbers = {name: share(value) for name, value in evaluation.coco.items()}
     precision = (numbers[name] for name in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
     table.add_row("AP", *precision)
@@ -85,10 +83,9 @@ def _by_objects(evaluation: Evaluation) -> list[ClassScores]:
 
 
 def _class_table(evaluation: Evaluation) -> Table:
-    table = Table("class", "objects", "detections", "AP", "AP50", "AR100", "VOC AP50", "11 points",
-                  box=None, header_style="bold")  # fmt: skip
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table(
+        "class", "objects", "detections", "AP", "AP50", "AR100", "VOC AP50", "11 points"
+    )
     for row in _by_objects(evaluation)[:_MOST_CLASSES]:
         shares = (row.ap, row.ap50, row.ar100, row.voc_ap50, row.voc_ap50_11)
         table.add_row(
@@ -98,10 +95,7 @@ def _class_table(evaluation: Evaluation) -> Table:
 
 
 def _size_table(evaluation: Evaluation) -> Table:
-    table = Table("size", "objects", "found", "of a wrong class", "missed", "false alarms",
-                  box=None, header_style="bold")  # fmt: skip
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table("size", "objects", "found", "of a wrong class", "missed", "false alarms")
     for part in evaluation.confusion:
         counts = (part.objects, part.found, part.wrong_class, part.missed, part.false_alarms)
         table.add_row(part.size, *(f"{count:,}" for count in counts))

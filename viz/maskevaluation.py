@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ytrue.viz.evaluation import share
+from ytrue.viz.numbers import numbers_table
 
 if TYPE_CHECKING:
     from ytrue.model.evaluatemasks import MaskEvaluation
@@ -26,12 +26,14 @@ def print_mask_evaluation(report: MaskEvaluation, console: Console) -> None:
     )
     if not report.num_objects:
         console.print("[yellow]no object to find: averages are not defined[/]")
-    numbers = _table("COCO, masks", "all", "IoU 0.50", "IoU 0.75", "small", "medium", "large")
+    numbers = numbers_table(
+        "COCO, masks", "all", "IoU 0.50", "IoU 0.75", "small", "medium", "large"
+    )
     numbers.add_row(
         "AP", *(share(report.coco[name]) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl"))
     )
     console.print(numbers)
-    classes = _table("class", "objects", "detections", "AP", "AP50")
+    classes = numbers_table("class", "objects", "detections", "AP", "AP50")
     for row in sorted(report.by_class, key=lambda row: -row.objects)[:_MOST_CLASSES]:
         classes.add_row(
             escape(row.name), f"{row.objects:,}", f"{row.detections:,}", share(row.ap),
@@ -41,10 +43,3 @@ def print_mask_evaluation(report: MaskEvaluation, console: Console) -> None:
     left_out = len(report.by_class) - _MOST_CLASSES
     if left_out > 0:
         console.print(f"  ... and {left_out} more classes (to_json lists all)")
-
-
-def _table(*names: str) -> Table:
-    table = Table(*names, box=None, header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table

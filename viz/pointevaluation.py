@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ytrue.viz import style
 from ytrue.viz.evaluation import finish_curves, share
+from ytrue.viz.numbers import numbers_table
 
 if TYPE_CHECKING:
     from ytrue.model.evaluatepoints import KeypointEvaluation, PointEvaluation, PointScores
@@ -38,7 +39,7 @@ def print_point_evaluation(report: PointEvaluation, console: Console) -> None:
         f"detections of a score of {report.score_threshold:g} or more",
         highlight=False,
     )
-    table = _table(report.by, "points", "detections", "PCK", "precision", "F1", "AP",
+    table = numbers_table(report.by, "points", "detections", "PCK", "precision", "F1", "AP",
                    "mean error", "median", "nearest", "without")  # fmt: skip
     for row in (report.overall, *report.rows[:_MOST_ROWS]):
         _add_point_row(table, row)
@@ -84,7 +85,7 @@ def print_keypoint_evaluation(report: KeypointEvaluation, console: Console) -> N
             f"{report.objects_over_limit:,} objects cannot be found[/]",
             highlight=False,
         )
-    table = _table("class", "objects", "detections", "AP", "AP50", "AR")
+    table = numbers_table("class", "objects", "detections", "AP", "AP50", "AR")
     for row in sorted(report.by_class, key=lambda row: -row.objects)[:_MOST_CLASSES]:
         shares = map(share, (row.ap, row.ap50, row.ar))
         table.add_row(escape(row.name), f"{row.objects:,}", f"{row.detections:,}", *shares)
@@ -95,17 +96,10 @@ def print_keypoint_evaluation(report: KeypointEvaluation, console: Console) -> N
 
 
 def _coco_table(report: KeypointEvaluation) -> Table:
-    table = _table("COCO", "all", "OKS 0.50", "OKS 0.75", "medium", "large")
+    table = numbers_table("COCO", "all", "OKS 0.50", "OKS 0.75", "medium", "large")
     for name in ("AP", "AR"):
         numbers = (report.coco[name + which] for which in ("", "50", "75", "m", "l"))
         table.add_row(name, *map(share, numbers))
-    return table
-
-
-def _table(*names: str) -> Table:
-    table = Table(*names, box=None, header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
     return table
 
 

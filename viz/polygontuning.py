@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from ytrue.polygontuning import PolygonTuning
+from ytrue.viz.numbers import numbers_table
 
 
 def print_polygon_tuning(tuning: PolygonTuning, console: Console) -> None:
@@ -18,10 +18,8 @@ def print_polygon_tuning(tuning: PolygonTuning, console: Console) -> None:
         highlight=False,
     )
     sizes = [name for name, count in tuning.sizes.items() if count]
-    table = Table("bins", "mean IoU", "1 in 20 below", *(f"{s} ({tuning.sizes[s]:,})" for s in sizes),
-                  "vertices kept", box=None, header_style="bold")  # fmt: skip
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table("bins", "mean IoU", "1 in 20 below", *(f"{s} ({tuning.sizes[s]:,})" for s in sizes),
+                  "vertices kept")  # fmt: skip
     for choice in (*tuning.choices, tuning.limit):
         table.add_row(
             str(choice.bins) if choice.bins else "all vertices",

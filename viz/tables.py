@@ -15,6 +15,7 @@ from ytrue.datasets.dataset import Dataset
 from ytrue.errors import Problem
 from ytrue.jointauditing import JointAudit
 from ytrue.pointauditing import PointAudit
+from ytrue.viz.numbers import numbers_table
 
 _MOST_CLASSES = 15
 _MOST_ROWS = 40
@@ -123,9 +124,7 @@ def _print_points(audit: PointAudit, console: Console) -> None:
     outcomes = ", ".join(f"{n:,} {name}" for name, n in audit.outcomes().items() if n)
     console.print(f"  {outcomes or 'no points'}")
     for name, rows in (("grid", audit.by_grid()), ("class", audit.by_class())):
-        table = Table(name, "points", "lost", "to collisions", box=None, header_style="bold")
-        for column in table.columns[1:]:
-            column.justify = "right"
+        table = numbers_table(name, "points", "lost", "to collisions")
         for label, row in list(rows.items())[:_MOST_ROWS]:
             table.add_row(escape(label), *(f"{row[key]:,}" for key in ("points", "lost", "taken")))
         console.print(table)
@@ -136,10 +135,9 @@ def _print_points(audit: PointAudit, console: Console) -> None:
 
 
 def _summary(name: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
-    table = Table(name, "objects", "lost", "reserved", "positives", "best IoU p10", "median", "p90",
-                  box=None, header_style="bold")  # fmt: skip
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table(
+        name, "objects", "lost", "reserved", "positives", "best IoU p10", "median", "p90"
+    )
     for label, row in rows.items():
         if not row["objects"]:
             continue

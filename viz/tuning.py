@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ytrue.tuning import OFFSET_BINS, KeypointChoice, KeypointTuning
 from ytrue.viz import style
+from ytrue.viz.numbers import numbers_table
 
 _MOST_PANELS: Final = 6
 _BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -28,10 +28,7 @@ def print_tuning(tuning: KeypointTuning, console: Console) -> None:
         f"[bold]{tuning.images:,} images, {tuning.points:,} points[/] at {height}x{width} "
         f"({tuning.resize}){aside}; slots {tuning.slots}, {tuning.num_classes} classes"
     )
-    table = Table("grid", "points", "numbers", "lost", "share", "occupied", box=None,
-                  header_style="bold")  # fmt: skip
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = numbers_table("grid", "points", "numbers", "lost", "share", "occupied")
     for name in ("offsets y", "offsets x"):
         table.add_column(name, no_wrap=True)
     for choice in tuning.choices:
