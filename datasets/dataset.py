@@ -119,9 +119,32 @@ class Dataset:
     store: ImageStore | None = field(default=None, repr=False)
 
     @property
+    def num_keypoints(self) -> int:
+        """Number of keypoints that an object may have, K; 0 where there are none."""
+        keypoints = self.objects.keypoints
+        return len(self.keypoint_names) if keypoints is None else keypoints.shape[1]
+
+    @property
     def num_classes(self) -> int:
         """Number of classes; labels lie in [0, num_classes)."""
         return len(self.classes)
+
+    @property
+    def outlines(self) -> dict[str, int]:
+        """How many objects, crowds aside, are outlined, by what; and by nothing.
+
+        "polygon": by one part; "parts": by several; "mask": by run lengths; "none".
+        """
+        objects = self.objects
+        asked = ~objects.crowd
+        parts = np.diff(objects.first_part)[asked]
+        masked = np.isin(np.flatnonzero(asked), list(objects.rles)) & (parts == 0)
+        return {
+            "polygon": int((parts == 1).sum()),
+            "parts": int((parts > 1).sum()),
+            "mask": int(masked.sum()),
+            "none": int(((parts == 0) & ~masked).sum()),
+        }
 
     @property
     def num_objects(self) -> int:

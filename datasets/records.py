@@ -58,7 +58,8 @@ def write_records(
     Each record is a tf.train.Example with `image/encoded` (the file's bytes), `image/id`,
     `image/height`, `image/width`, `objects/boxes` (y_min, x_min, y_max, x_max pixels),
     `objects/labels`, `objects/crowd`, and with an encoder `target/NAME/index` and
-    `target/NAME/value`: where the target differs from that of an image without objects.
+    `target/NAME/value`: where the target differs from that of an image without objects. An array
+    that has an axis as long as the image has objects: where it is not 0, and `target/NAME/shape`.
 
     Args:
         dataset: what `load` returned. Images whose file is missing are left out and listed in the
@@ -227,7 +228,11 @@ def _target_features(
     target = encoder.encode(placement.apply(example.annotations))
     features: dict[str, Any] = {}
     for name, array in target.items():
-        index = np.flatnonzero(array.ravel() != blank[name].ravel())
+        usual = blank[name]
+        if None in encoder.spec[name][0]:
+            usual = np.zeros(array.shape, array.dtype)
+            features[f"target/{name}/shape"] = np.array(array.shape)
+        index = np.flatnonzero(array.ravel() != usual.ravel())
         features[f"target/{name}/index"] = index
         features[f"target/{name}/value"] = array.ravel()[index].tobytes()
     return features
@@ -358,9 +363,10 @@ def read_target(dataset: Dataset, image_id: Id, encoder: Encoder) -> Target:
     features = dataset.store.record(image_id)
     target = encoder.encode(Annotations())
     for name, array in target.items():
-        flat = array.reshape(-1)
+        if None in encoder.spec[name][0]:
+            target[name] = np.zeros(features[f"target/{name}/shape"], array.dtype)
         values = np.frombuffer(features[f"target/{name}/value"], array.dtype)
-        flat[features[f"target/{name}/index"]] = values
+        target[name].reshape(-1)[features[f"target/{name}/index"]] = values
     return target
 
 

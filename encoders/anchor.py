@@ -19,16 +19,21 @@ from ytrue.contract import (
     Spec,
     Target,
 )
-from ytrue.encoders.batches import bytes_of, label_error, new_targets, objects_of
+from ytrue.encoders.batches import (
+    OUTCOME_OF_KIND,
+    first_positions,
+    new_targets,
+    objects_of,
+    run_kernel,
+)
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
 from ytrue.encoders.grid import AnchorGrid
-from ytrue.encoders.kernels import matching, objects
+from ytrue.encoders.kernels import claims, matching, objects
 from ytrue.encoders.kernels.matching import Record, Rules, match_images
 from ytrue.encoders.kernels.objects import Targets
-from ytrue.encoders.threads import run_split
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_count
 
 _FORCE: Final = {
     "none": matching.FORCE_NONE,
@@ -40,19 +45,19 @@ _PADDING: Final = {
     "ignore": matching.PADDING_IGNORE,
     "ignore-positive": matching.PADDING_OVERRIDES,
 }
+_MATCHERS: Final = {
+    "iou": claims.MATCHER_IOU,
+    "atss": claims.MATCHER_ATSS,
+    "center-prior": claims.MATCHER_CENTER,
+}
 _CHOICES: Final = {
+    "matcher": tuple(_MATCHERS),
     "force": tuple(_FORCE),
     "padding": tuple(_PADDING),
     "crowd": ("ignore", "negative"),
     "degenerate": ("report", "match"),
 }
-_LOST_KIND: Final[dict[int, Outcome]] = {
-    objects.CROWD: "crowd",
-    objects.NO_AREA: "no-area",
-    objects.NOT_FINITE: "not-finite",
-    objects.OUTSIDE: "outside",
-    matching.PADDED: "padding",
-}
+_OUTCOMES: Final[Mapping[int, Outcome]] = {**OUTCOME_OF_KIND, matching.PADDED: "padding"}
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,13 @@ class AnchorEncoder(Configured):
 
     The rules, in this order (docs/matching.md tells them with pictures):
 
-    1. IoU >= `positive_iou` with the object of highest IoU: positive; of equal IoUs the lower
-       object.
-    2. IoU in [`negative_iou`, `positive_iou`): ignore. Below: negative.
+    1. Objects ask for anchors as `matcher` says; of several the one of highest IoU has it, of equal
+       IoUs the lower object. "iou": those of IoU >= `positive_iou`. "atss": see below. "center-prior":
+       those of its shape in the `top_k` cells of their level nearest the object's centre, whose
+       centre lies in it; its shape is one of IoU >= `positive_iou` with it, both on one centre, or
+       the best there is.
+    2. Not asked for and of IoU >= `negative_iou`: ignore ("center-prior": of the cells of rule 1
+       those of such a shape; "atss": none). Other anchors: negative.
     3. `force="greedy"`: pairs by falling IoU (then lower object, then lower anchor), each object
        reserves its best anchor not yet reserved, as long as IoU > `min_force_iou`; reservations
        win over rule 1. "argmax": each object's best anchor, of several objects the lowest wins.
@@ -82,8 +91,11 @@ class AnchorEncoder(Configured):
     Args:
         grid: the anchors.
         num_classes: labels lie in [0, num_classes).
-        positive_iou: lowest IoU of a positive anchor.
-        negative_iou: lowest IoU of an ignored anchor; equal to `positive_iou` for no ignore.
+        matcher: "iou", "atss" or "center-prior", as in rule 1.
+        top_k: cells of each level near an object's centre, for the last two.
+        positive_iou: lowest IoU of a positive anchor; nothing to "atss".
+        negative_iou: lowest IoU of an ignored anchor; equal to `positive_iou` for no ignore; nothing
+            to "atss".
         force: "greedy", "argmax" or "none".
         min_force_iou: IoU above which an anchor can be reserved; below 0, with "argmax" only,
             an object that overlaps no anchor takes the first one, as google/automl has it.
@@ -95,12 +107,19 @@ class AnchorEncoder(Configured):
         coder: how boxes are told relative to anchors.
         union_epsilon: added to the union, for presets that reproduce a peer.
 
+    With "atss" an object's candidates are all anchors of the `top_k` cells of each level whose
+    centres are nearest to its own (of equal distances the lower cell). It asks for those centred in
+    it, edges excluded, whose IoU is at least the mean plus the standard deviation (of a sample, over
+    n - 1) of all candidates' IoUs.
+
     Raises:
         ValueError: an argument out of range, named with its value.
 
     Reference:
         Lin et al. 2017 (RetinaNet), section 4; Tan et al. 2020 (EfficientDet); the greedy rule
-        after Bolya et al. 2019 (YOLACT), box_utils.match.
+        after Bolya et al. 2019 (YOLACT), box_utils.match; Zhang et al. 2020 (ATSS), algorithm 1,
+        where k counts anchors: as many as cells, with its one anchor a cell; their code takes k
+        times the anchors of a cell, as here.
 
     Example:
         >>> from ytrue import Annotations
@@ -112,6 +131,8 @@ class AnchorEncoder(Configured):
 
     grid: AnchorGrid
     num_classes: int
+    matcher: Literal["iou", "atss", "center-prior"] = "iou"
+    top_k: int = 9
     positive_iou: float = 0.5
     negative_iou: float = 0.4
     force: Literal["greedy", "argmax", "none"] = "greedy"
@@ -128,6 +149,8 @@ class AnchorEncoder(Configured):
         grid: AnchorGrid,
         num_classes: int,
         *,
+        matcher: Literal["iou", "atss", "center-prior"] = "iou",
+        top_k: int = 9,
         positive_iou: float = 0.5,
         negative_iou: float = 0.4,
         force: Literal["greedy", "argmax", "none"] = "greedy",
@@ -143,8 +166,8 @@ class AnchorEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        if int(self.num_classes) != self.num_classes or self.num_classes < 1:
-            raise ValueError(f"num_classes={self.num_classes}: expected a whole number above 0")
+        check_count("num_classes", self.num_classes)
+        check_count("top_k", self.top_k)
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "
@@ -201,6 +224,8 @@ class AnchorEncoder(Configured):
         number = np.dtype(self.grid.precision).type
         height, width = self.image_size
         return Rules(
+            matcher=_MATCHERS[self.matcher],
+            top_k=self.top_k,
             positive_iou=number(self.positive_iou),
             negative_iou=number(self.negative_iou),
             epsilon=number(self.union_epsilon),
@@ -220,24 +245,12 @@ class AnchorEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example.
-
-        Args:
-            annotations: the objects, in the pixels of the network input.
-
-        Raises:
-            ValueError: a label outside [0, num_classes), or a crowd mask of another size than
-                the network input.
-        """
-        targets, _ = self._match((annotations,))
-        return {name: array[0] for name, array in targets._asdict().items()}
-
     def encode_batch(self, batch: Sequence[Annotations]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
-            ValueError: as `encode`, naming the position in the batch.
+            ValueError: a label outside [0, num_classes), or a crowd mask of another size than
+                the network input; of several examples the position in the batch is named.
         """
         targets, _ = self._match(batch)
         return targets._asdict()
@@ -264,7 +277,7 @@ class AnchorEncoder(Configured):
             forced_positions=forced[state[forced] == POSITIVE],
             boxes=self.grid.boxes.astype(np.float32, copy=False),
             position_level=self.grid.anchor_level,
-            positive_iou=self.positive_iou,
+            positive_iou=self.positive_iou if self.matcher == "iou" else 0.0,
         )
 
     def _outcomes(self, record: Record) -> tuple[Outcome, ...]:
@@ -274,18 +287,23 @@ class AnchorEncoder(Configured):
                 record.kind.tolist(),
                 record.positives.tolist(),
                 record.forced.tolist(),
+                record.asked.tolist(),
                 record.best_iou.tolist(),
                 strict=True,
             )
         )
 
-    def _outcome(self, kind: int, positives: int, forced: int, best_iou: float) -> Outcome:
+    def _outcome(
+        self, kind: int, positives: int, forced: int, asked: int, best_iou: float
+    ) -> Outcome:
         if kind != objects.MATCHED:
-            return _LOST_KIND[kind]
+            return _OUTCOMES[kind]
         if positives > 0:
             return "forced" if positives == forced else "matched"
-        enough = self.positive_iou if self.force == "none" else max(self.min_force_iou, 0.0)
-        return "taken" if best_iou > 0 and best_iou >= enough else "low-iou"
+        reservable = self.force != "none" and best_iou > 0 and best_iou >= self.min_force_iou
+        if asked > 0 or reservable:
+            return "taken"
+        return "low-iou" if self.matcher == "iou" else "no-point"
 
     def _match(self, batch: Sequence[Annotations]) -> tuple[Targets, Record]:
         given = objects_of(
@@ -295,13 +313,9 @@ class AnchorEncoder(Configured):
         targets = Targets(**new_targets(self.spec, len(batch)))
         record = _new_record(len(given.boxes), given.boxes.dtype)
 
-        def share(first: int, end: int) -> int:
-            bad: int = match_images(first, end, anchors, lattice, rules, given, targets, record)
-            return bad
-
-        bad = run_split(share, len(batch), bytes_each=bytes_of(self.spec))
-        if bad >= 0:
-            raise label_error(batch, bad, given.starts, int(given.labels[bad]), self.num_classes)
+        run_kernel(
+            match_images, self, batch, given, anchors, lattice, rules, given, targets, record
+        )
         return targets, record
 
     # Targets to losses, other layouts and back.
@@ -320,13 +334,12 @@ class AnchorEncoder(Configured):
         classes = label[..., None] == np.arange(self.num_classes)
         parts = (target["box"], classes, state[..., None])
         dense = np.concatenate([part.astype(np.float32) for part in parts], axis=-1)
-        offsets = self.grid.level_offsets
+        grid, ahead, width = self.grid, state.shape[:-1], dense.shape[-1]
+        levels = np.split(dense, grid.level_offsets[1:-1], axis=-2)
         return {
-            f"P{level}": dense[..., first:end, :].reshape(
-                *state.shape[:-1], *cells, -1, dense.shape[-1]
-            )
-            for level, cells, first, end in zip(
-                self.grid.levels, self.grid.cells, offsets[:-1], offsets[1:], strict=True
+            f"P{level}": part.reshape(*ahead, *cells, len(shapes), width)
+            for level, part, cells, shapes in zip(
+                grid.levels, levels, grid.cells, grid.anchor_shapes, strict=True
             )
         }
 
@@ -343,22 +356,25 @@ class AnchorEncoder(Configured):
         Raises:
             ValueError: arrays that are neither.
         """
-        anchors = self.grid.boxes
         if "class" in arrays and "box" in arrays:
-            boxes = self.coder.decode(arrays["box"], anchors, largest_log=LARGEST_LOG)
-            return detect(arrays["class"], boxes, **options)
+            return detect(arrays["class"], self.boxes_of(arrays["box"]), **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, label, box, "
                 "object) or a prediction (class, box)"
             )
-        positive = np.flatnonzero(arrays["state"] == POSITIVE)
-        _, first = np.unique(arrays["object"][positive], return_index=True)
-        rows = positive[first]
+        rows = first_positions(arrays)
         return Annotations(
-            boxes=self.coder.decode(arrays["box"][rows], anchors[rows]),
+            boxes=self.coder.decode(arrays["box"][rows], self.grid.boxes[rows]),
             labels=arrays["label"][rows],
         )
+
+    def boxes_of(self, offsets: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (A, 4) float32 boxes, pixels, of the (A, 4) offsets that a network predicts."""
+        boxes: NDArray[np.float32] = self.coder.decode(
+            offsets, self.grid.boxes, largest_log=LARGEST_LOG
+        )
+        return boxes
 
 
 def _new_record(objects: int, precision: np.dtype[Any]) -> Record:
@@ -366,6 +382,7 @@ def _new_record(objects: int, precision: np.dtype[Any]) -> Record:
         kind=np.empty(objects, np.int8),
         best_iou=np.empty(objects, precision),
         best_anchor=np.empty(objects, np.int32),
+        asked=np.empty(objects, np.int32),
         reserved=np.empty(objects, np.int32),
         reserved_iou=np.empty(objects, precision),
         positives=np.empty(objects, np.int32),

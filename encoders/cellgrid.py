@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.encoders.grid import frame_size
+from ytrue.encoders.grid import boxes_of, frame_size, lattice_of
+from ytrue.encoders.kernels.cellcentres import MIDDLE, CellCentres
 from ytrue.encoders.kernels.cells import COLUMNS, FIRST, Cells
 
 GridLike = Literal["global"] | Sequence[int] | Sequence[Sequence[int]]
@@ -80,13 +81,58 @@ class CellGrid:
         return Cells(levels=levels, height=np.float32(height), width=np.float32(width))
 
     @cached_property
+    def centres(self) -> CellCentres:
+        """The centres of the cells for the kernels, as `points` has them."""
+        counts = np.array(self.grid, np.int64)
+        sides = zip(counts, self.sides, strict=True)
+        y, x = zip(*(map(_centres, *level) for level in sides), strict=True)
+        before = counts.cumsum(axis=0) - counts
+        return CellCentres(
+            levels=np.column_stack((counts, self.offsets[:-1], before)),
+            per_pixel=1.0 / self.sides,
+            y=np.concatenate(y),
+            x=np.concatenate(x),
+        )
+
+    @cached_property
+    def boxes(self) -> NDArray[np.float32]:
+        """(cells, 4) float32 the cells as boxes, pixels, read-only."""
+        shapes = [[(tall, wide)] for tall, wide in self.sides.tolist()]
+        return boxes_of(lattice_of(self.grid, self.sides, shapes, MIDDLE, "float32"))
+
+    @cached_property
     def sides(self) -> NDArray[np.float64]:
         """(L, 2) height and width of each grid's cells, pixels."""
         return np.divide(self.image_size, self.grid, dtype=np.float64)
 
+    def level_of_places(self, per_cell: int) -> NDArray[np.int8]:
+        """Return the pyramid level of each of `per_cell` places of every cell, read-only.
+
+        The level of a grid is log2 of its cells' height, rounded.
+        """
+        levels = np.round(np.log2(self.sides[:, 0])).astype(np.int8)
+        level = np.repeat(levels, np.diff(self.offsets) * per_cell)
+        level.flags.writeable = False
+        return level
+
     def level(self, cell: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the grid that each cell belongs to."""
         return np.searchsorted(self.offsets[1:], cell, side="right").astype(np.int64)
+
+    def split(self, array: NDArray[Any], *, behind: int) -> dict[str, NDArray[Any]]:
+        """Return name of the grid -> (..., rows, columns, *) of an array (..., cells, *).
+
+        Args:
+            array: of all grids' cells.
+            behind: how many axes * is.
+        """
+        axis = array.ndim - behind - 1
+        ahead, rest = array.shape[:axis], array.shape[axis + 1 :]
+        parts = np.split(array, self.offsets[1:-1], axis=axis)
+        return {
+            name: part.reshape(*ahead, *counts, *rest)
+            for name, counts, part in zip(self.names, self.grid, parts, strict=True)
+        }
 
     def points(
         self, cell: NDArray[np.integer], offset: NDArray[np.floating]
@@ -107,6 +153,10 @@ class CellGrid:
         corner = np.stack((row, column), axis=-1)
         points: NDArray[np.float64] = (corner + offset.astype(np.float64)) * self.sides[level]
         return points
+
+
+def _centres(count: int, side: float) -> NDArray[np.float32]:
+    return ((np.arange(count) + MIDDLE) * side).astype(np.float32)
 
 
 def _grids(grid: GridLike) -> tuple[tuple[int, int], ...]:

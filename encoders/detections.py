@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
 from ytrue.encoders.kernels.candidates import best_classes
+from ytrue.encoders.kernels.peaks import find_peaks
 from ytrue.encoders.kernels.suppression import suppress, suppress_points
 from ytrue.errors import check_choice
 
@@ -94,37 +96,83 @@ def choose(
 
     Arguments and errors are those of `detect`.
     """
+    _check_score(score_threshold)
     for name, value, allowed in (
         ("classes", classes, get_args(Classes)),
         ("scope", scope, get_args(Scope)),
         ("method", method, get_args(Method)),
     ):
         check_choice(name, value, allowed)
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold={score_threshold}: expected a number in [0, 1]")
     if not sigma > 0:
         raise ValueError(f"sigma={sigma}: expected more than 0")
     values = np.ascontiguousarray(values)
     rows, labels, scores = _candidates(values, score_threshold, logits=logits, classes=classes)
     order = np.argsort(-scores, kind="stable")[:max_candidates]
     rows, labels, scores = rows[order], labels[order], scores[order]
-    found = np.ascontiguousarray(boxes[rows], np.float32)
-    kept = np.empty(min(max_detections, rows.size), np.int64)
-    decay = np.float32(1 / sigma if method == "gaussian" else 0)
-    count = suppress(
-        found, labels, scores, scope == "class", np.float32(iou_threshold), decay,
-        np.float32(score_threshold), kept,
+    kept = _survivors(
+        boxes[rows], labels, scores, by_class=scope == "class", iou_threshold=iou_threshold,
+        decay=1 / sigma if method == "gaussian" else 0, least=score_threshold, most=max_detections,
     )  # fmt: skip
-    kept = kept[:count]
     return rows[kept], labels[kept], scores[kept]
 
 
+def detect_peaks(
+    values: NDArray[np.float32],
+    boxes_at: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    *,
+    logits: bool = True,
+    score_threshold: float = 0.05,
+    max_detections: int = 100,
+    iou_threshold: float | None = None,
+) -> Annotations:
+    """Return the detections that the peaks of an image's heat maps are, by falling score.
+
+    A peak is a cell whose value none of its neighbours (eight, fewer on the border) exceeds in its
+    class, and none of those before it by row, then column, equals. Of logits these are compared,
+    not their sigmoids, which in float32 are equal from 17 on.
+
+    Args:
+        values: (H, W, C) logits, or scores, of every cell and class.
+        boxes_at: cells, counted by row, then column, to their (M, 4) boxes, pixels.
+        logits: whether `values` are logits; their score is the sigmoid.
+        score_threshold: lowest score that is returned.
+        max_detections: most detections returned; of equal scores those of the lower cell, then of
+            the lower class.
+        iou_threshold: of two detections of one class that overlap by more, the lower-scored one
+            falls; None: none does.
+
+    Raises:
+        ValueError: a threshold out of range, named with its value.
+    """
+    _check_score(score_threshold)
+    if iou_threshold is not None and not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold={iou_threshold}: expected a number in [0, 1], or None")
+    rows, columns, classes = values.shape
+    most = -(-rows // 2) * -(-columns // 2) * classes
+    cells, labels = np.empty(most, np.int64), np.empty(most, np.int64)
+    best = np.empty(most, values.dtype)
+    least = values.dtype.type(_least_logit(score_threshold) if logits else score_threshold)
+    count = find_peaks(np.ascontiguousarray(values), least, cells, labels, best)
+    scores = sigmoid(best[:count]) if logits else best[:count].astype(np.float32)
+    reach = np.flatnonzero(scores >= np.float32(score_threshold))
+    order = reach[np.argsort(-scores[reach], kind="stable")[:max_detections]]
+    boxes, labels, scores = boxes_at(cells[order]), labels[order], scores[order]
+    if iou_threshold is None:
+        return Annotations(boxes, labels, scores=scores)
+    kept = _survivors(
+        boxes, labels, scores, by_class=True, iou_threshold=iou_threshold, decay=0,
+        least=score_threshold, most=max_detections,
+    )  # fmt: skip
+    return Annotations(boxes[kept], labels[kept], scores=scores[kept])
+
+
 def detect_points(
-    logits: NDArray[Any],
+    values: NDArray[Any],
     group: NDArray[Any],
     yx: NDArray[np.float32],
     sides: NDArray[np.float64],
     *,
+    logits: bool = True,
     score_threshold: float = 0.05,
     duplicate_radius: float = 0.5,
     max_detections: int = 1000,
@@ -135,15 +183,16 @@ def detect_points(
     cell's sides: the same point, told by a neighbouring cell or another grid.
 
     Args:
-        logits: (S,) of each slot's class.
+        values: (S,) logits, or scores, of each slot's class.
         group: (S,) whole numbers; points of different groups leave each other alone.
         yx: (S, 2) float32 points, pixels.
         sides: (S, 2) height and width of each slot's cell, pixels.
-        score_threshold: lowest score (sigmoid of the logit) that is returned.
+        logits: whether `values` are logits; their score is the sigmoid.
+        score_threshold: lowest score that is returned.
         duplicate_radius: in sides of the cell, along each axis; below 0 for no suppression.
         max_detections: most detections returned.
     """
-    scores = sigmoid(logits)
+    scores = sigmoid(values) if logits else values.astype(np.float32)
     order = np.flatnonzero(scores >= score_threshold)
     order = order[np.argsort(-scores[order], kind="stable")[:CANDIDATES]]
     kept = np.empty(min(max_detections, order.size), np.int64)
@@ -151,6 +200,31 @@ def detect_points(
     count = suppress_points(yx[order], reach, group[order], kept)
     rows = order[kept[:count]]
     return rows, scores[rows]
+
+
+def _survivors(
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    *,
+    by_class: bool,
+    iou_threshold: float,
+    decay: float,
+    least: float,
+    most: int,
+) -> NDArray[np.int64]:
+    """Return the rows that survive suppression, by falling score; see the kernel `suppress`."""
+    kept = np.empty(min(most, len(boxes)), np.int64)
+    count = suppress(
+        np.ascontiguousarray(boxes, np.float32), labels, scores, by_class,
+        np.float32(iou_threshold), np.float32(decay), np.float32(least), kept,
+    )  # fmt: skip
+    return kept[:count]
+
+
+def _check_score(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"score_threshold={threshold}: expected a number in [0, 1]")
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[np.float32]:
@@ -165,8 +239,7 @@ def _candidates(
     values: NDArray[Any], threshold: float, *, logits: bool, classes: Classes
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Return anchors, classes and scores of what reaches the threshold, by rising anchor."""
-    # A little below the threshold's logit: the scores below decide, rounded like all scores.
-    least = _logit(threshold) - 1e-3 if logits else threshold
+    least = _least_logit(threshold) if logits else threshold
     if classes == "all":
         rows, labels = (axis.astype(np.int64) for axis in np.nonzero(values >= least))
         best = values[rows, labels]
@@ -181,7 +254,8 @@ def _candidates(
     return rows[reach], labels[reach], scores[reach]
 
 
-def _logit(score: float) -> float:
+def _least_logit(score: float) -> float:
+    """Return a little less than a score's logit: scores decide, rounded like all scores."""
     if score in (0, 1):
         return -math.inf if score == 0 else math.inf
-    return math.log(score / (1 - score))
+    return math.log(score / (1 - score)) - 1e-3

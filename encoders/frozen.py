@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from typing import Any, Self
 
-from ytrue.contract import config_digest
+from ytrue.annotations import Annotations
+from ytrue.contract import Target, config_digest
 
 
 class Configured:
-    """A frozen dataclass that its config describes wholly: the digest and the pickle are of that."""
+    """A frozen dataclass that its config describes wholly: the digest and the pickle are of that.
+
+    One example is encoded as a batch of one.
+    """
+
+    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+        """Return the targets of several examples, (B, ...) arrays."""
+        raise NotImplementedError
+
+    def encode(self, annotations: Annotations) -> Target:
+        """Return the target of one example.
+
+        Args:
+            annotations: the objects, in the pixels of the network input.
+
+        Raises:
+            ValueError: as `encode_batch`.
+        """
+        return {name: array[0] for name, array in self.encode_batch((annotations,)).items()}
 
     def config(self) -> dict[str, Any]:
         """Return the parameters as plain JSON values; equal config means equal targets."""

@@ -25,7 +25,7 @@ from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_field
 from ytrue.encoders.kernels import keypoints as kernels
 from ytrue.encoders.kernels.keypoints import Points, Record, Rules, Targets
 from ytrue.encoders.threads import run_split
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_count
 
 _CHOICES: Final = {
     "slots": ("any", "fixed"),
@@ -122,9 +122,7 @@ class KeypointGridEncoder(Configured):
 
     def _check(self) -> None:
         for name in ("num_classes", "points_per_cell"):
-            value = getattr(self, name)
-            if int(value) != value or value < 1:
-                raise ValueError(f"{name}={value}: expected a whole number above 0")
+            check_count(name, getattr(self, name))
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         one_each = self.slots == "fixed" and self.classes == "landmark"
@@ -140,6 +138,11 @@ class KeypointGridEncoder(Configured):
     def cells(self) -> CellGrid:
         """The grids."""
         return CellGrid(self.image_size, self.grid)
+
+    @property
+    def num_slots(self) -> int:
+        """S: of all cells of all grids."""
+        return len(self.cells) * self.points_per_cell
 
     @property
     def num_landmarks(self) -> int:
@@ -193,24 +196,15 @@ class KeypointGridEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example.
-
-        Args:
-            annotations: the objects, in the pixels of the network input; without keypoints, they
-                have no points.
-
-        Raises:
-            ValueError: objects with more landmarks than there are classes (or, with "fixed",
-                slots), or, with `classes="object"`, a label outside [0, num_classes).
-        """
-        return {name: array[0] for name, array in self.encode_batch((annotations,)).items()}
-
     def encode_batch(self, batch: Sequence[Annotations]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
+        Objects without keypoints have no points.
+
         Raises:
-            ValueError: as `encode`, naming the position in the batch.
+            ValueError: objects with more landmarks than there are classes (or, with "fixed",
+                slots), or, with `classes="object"`, a label outside [0, num_classes); of several
+                examples the position in the batch is named.
         """
         targets, _, _ = self._assign(batch)
         return {
@@ -275,7 +269,7 @@ class KeypointGridEncoder(Configured):
 
     def _new_targets(self, count: int) -> Targets:
         """Return uninitialised arrays for the kernel, in which all slots are one axis."""
-        slots = len(self.cells) * self.points_per_cell
+        slots = self.num_slots
         trailing = len(self._positions) + 2  # after the batch, the cells and their slots
         return Targets(
             **{
@@ -334,20 +328,17 @@ class KeypointGridEncoder(Configured):
         slot 0, of slot 1 and so on. A slot holds a point where one of its classes is 1.
         """
         ahead = target["state"].shape[: -len(self._positions) - 1]
-        flat = [
-            target[name].reshape(*ahead, len(self.cells), -1).astype(np.float32, copy=False)
-            for name in ("offset", "label")
-        ]
-        dense = np.concatenate(flat, axis=-1)
-        offsets = self.cells.offsets
-        return {
-            name: dense[..., first:end, :].reshape(*ahead, *counts, -1)
-            for name, counts, first, end in zip(
-                self.cells.names, self.grid, offsets[:-1], offsets[1:], strict=True
-            )
+        widths = {
+            "offset": 2 * self.points_per_cell,
+            "label": self.num_classes * self.points_per_cell,
         }
+        flat = [
+            target[name].reshape(*ahead, len(self.cells), width).astype(np.float32, copy=False)
+            for name, width in widths.items()
+        ]
+        return self.cells.split(np.concatenate(flat, axis=-1), behind=1)
 
-    def decode(self, arrays: Mapping[str, NDArray[Any]], **options: float) -> Annotations:
+    def decode(self, arrays: Mapping[str, NDArray[Any]], **options: Any) -> Annotations:
         """Return the points that one example's arrays stand for, as keypoints of objects.
 
         Args:
@@ -370,7 +361,9 @@ class KeypointGridEncoder(Configured):
             ValueError: arrays that are neither.
         """
         if {"class", "xy"} <= arrays.keys():
-            return self._detected(arrays["class"], arrays["xy"], **options)
+            cell = np.arange(self.num_slots) // self.points_per_cell
+            yx = self.cells.points(cell, sigmoid(arrays["xy"].reshape(-1, 2)))
+            return self.detect(arrays["class"].reshape(-1, self.num_classes), yx, **options)
         if not {"state", "offset", "label", "object"} <= arrays.keys():
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, offset, "
@@ -420,24 +413,30 @@ class KeypointGridEncoder(Configured):
                         known.append(int(i))
         return column
 
-    def _detected(
-        self, logits: NDArray[Any], offset_logits: NDArray[Any], **options: float
+    def detect(
+        self, values: NDArray[Any], yx: NDArray[np.float32], *, logits: bool = True, **options: Any
     ) -> Annotations:
-        slots = len(self.cells) * self.points_per_cell
-        logits = logits.reshape(slots, self.num_classes)
-        slot = np.arange(slots)
+        """Return a prediction's points, as `decode` does.
+
+        Args:
+            values: (S, C) class logits, or scores, of all slots.
+            yx: (S, 2) float32 points, pixels.
+            logits: whether `values` are logits.
+            options: as in `decode`.
+        """
+        slot = np.arange(self.num_slots)
         in_cell = slot % self.points_per_cell
         both = self.slots == "fixed" and self.classes == "landmark"
-        label = in_cell if both else logits.argmax(axis=-1)
+        label = in_cell if both else values.argmax(axis=-1)
         landmark = in_cell if self.slots == "fixed" else np.minimum(label, self.num_landmarks - 1)
         cell = slot // self.points_per_cell
-        yx = self.cells.points(cell, sigmoid(offset_logits.reshape(slots, 2)))
         rows, scores = detect_points(
-            logits[slot, label],
+            values[slot, label],
             landmark * self.num_classes + label,
             yx,
             self.cells.sides[self.cells.level(cell)],
-            **options,  # type: ignore[arg-type]
+            logits=logits,
+            **options,
         )
         keypoints = np.zeros((len(rows), self.num_landmarks, 3), np.float32)
         keypoints[np.arange(len(rows)), landmark[rows], :2] = yx[rows]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Polygon
-from ytrue.encoders.batches import example_words
+from ytrue.encoders.batches import check_mask_size, starts_of
 from ytrue.encoders.kernels.contours import count_top_edges, trace
 from ytrue.encoders.kernels.polygons import Outlines
 from ytrue.rle import RLE
@@ -53,8 +52,8 @@ def outlines_of(batch: Sequence[Annotations], image_size: tuple[int, int]) -> Ou
     lengths, counts = [len(part) for part in parts], [len(outline) for outline in found]
     return Outlines(
         yx=np.concatenate([*parts, _NO_VERTICES]),
-        starts=_sums(lengths),
-        parts=_sums(counts),
+        starts=starts_of(lengths),
+        parts=starts_of(counts),
     )
 
 
@@ -69,18 +68,9 @@ def _outlines(
     for k, mask in enumerate(one.masks):
         if mask is None or traced[k] or one.crowd[k]:
             continue
-        if (mask.height, mask.width) != image_size:
-            raise ValueError(
-                f"{example_words(position, batch)}the mask of object {k} is "
-                f"{mask.height}x{mask.width}, the network input is {image_size[0]}x{image_size[1]}; "
-                "resize annotations and image together (ytrue.resizing.place(...).apply)"
-            )
+        check_mask_size(mask, image_size, position, batch, f"object {k}")
         traced[k] = outline_of(mask)
     return traced
-
-
-def _sums(counts: Sequence[int]) -> NDArray[np.int64]:
-    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
 
 _NO_VERTICES: Final = np.zeros((0, 2), np.float32)

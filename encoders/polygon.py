@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Polygon
 from ytrue.contract import POSITIVE, Assignment, Spec, Target
-from ytrue.encoders.batches import bytes_of, new_targets
+from ytrue.encoders.batches import bytes_of, new_targets, starts_of
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import sigmoid
+from ytrue.encoders.detections import choose, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.polygons import (
     GROWTH,
@@ -29,9 +29,12 @@ from ytrue.encoders.kernels.yolo import Record
 from ytrue.encoders.outlines import outlines_of
 from ytrue.encoders.threads import run_split
 from ytrue.encoders.yolo import YoloEncoder
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_whole
 
-_CHOICES: Final = {"part_rule": ("largest", "hull")}
+VERTEX_THRESHOLD: Final = 0.5
+"""Lowest confidence of a predicted vertex."""
+
+_CHOICES: Final = {"part_rule": ("largest", "hull"), "points": ("vertices", "outline")}
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,12 @@ class PolygonEncoder(Configured):
        over the top. `place = angle * V / (2 pi)`; its bin is `floor(place)`.
     5. Of each bin the farthest vertex is kept, of equally far ones that of the smaller angle. A
        vertex exactly on the centre has no angle and is left out.
+    6. `points="vertices"`: a bin without a vertex is empty, as Poly-YOLO has it. "outline": it holds
+       the farthest point where the outline crosses the middle of the bin, if it does.
 
     The target of one example is that of `boxes`, with the same first axes, and
 
-    - `polygon` (H, W, A, V, 3) float32: for each bin the distance of its vertex from the centre
+    - `polygon` (H, W, A, V, 3) float32: for each bin the distance of its point from the centre
       divided by the diagonal of the box, in (0, 0.5]; the place inside the bin, in [0, 1); and 1.
       All 0 where the bin is empty and where the place is not positive.
 
@@ -61,6 +66,7 @@ class PolygonEncoder(Configured):
         boxes: makes the targets of the boxes.
         bins: V.
         part_rule: "largest" or "hull" (rule 3).
+        points: "vertices" or "outline" (rule 6).
 
     Raises:
         ValueError: an argument out of range, named with its value.
@@ -83,10 +89,10 @@ class PolygonEncoder(Configured):
     _: KW_ONLY
     bins: int = 24
     part_rule: Literal["largest", "hull"] = "largest"
+    points: Literal["vertices", "outline"] = "vertices"
 
     def __post_init__(self) -> None:
-        if int(self.bins) != self.bins or self.bins < 3:
-            raise ValueError(f"bins={self.bins}: expected a whole number of at least 3")
+        check_whole("bins", self.bins, 3)
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
 
@@ -115,6 +121,13 @@ class PolygonEncoder(Configured):
         scale: NDArray[np.float64] = np.hypot(tall, wide) / (2 * np.hypot(*self.image_size))
         return scale
 
+    @cached_property
+    def place_scale(self) -> NDArray[np.float64]:
+        """(P,) the `distance_scale` of every place."""
+        level, slot = self.boxes.place_anchor
+        scale: NDArray[np.float64] = self.distance_scale[level, slot]
+        return scale
+
     def config(self) -> dict[str, Any]:
         """Return the parameters as plain JSON values; equal config means equal targets."""
         return fields_of(self) | {"encoder": "polygon", "boxes": self.boxes.config()}
@@ -127,27 +140,16 @@ class PolygonEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example.
-
-        Args:
-            annotations: the objects, in the pixels of the network input.
-
-        Raises:
-            ValueError: a label outside [0, num_classes), or a mask of another size than the
-                network input.
-        """
-        return {name: array[0] for name, array in self.encode_batch((annotations,)).items()}
-
     def encode_batch(self, batch: Sequence[Annotations]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
-            ValueError: as `encode`, naming the position in the batch.
+            ValueError: a label outside [0, num_classes), or a mask of another size than the
+                network input; of several examples the position in the batch is named.
         """
         arrays = new_targets(self.spec, len(batch))
         record = self.boxes.assign(batch, arrays)
-        starts = np.cumsum([0, *(len(one) for one in batch)])
+        starts = starts_of([len(one) for one in batch])
         outlines, vertices, polar = self._outlines(batch)
         count, places = len(batch), len(self.boxes.boxes)
         state = arrays["state"].reshape(count, places)
@@ -217,8 +219,8 @@ class PolygonEncoder(Configured):
         polar: NDArray[np.float32],
     ) -> None:
         describe(
-            first, end, self.part_rule == "hull", self.bins, record.kind, record.box, outlines,
-            vertices, polar,
+            first, end, self.part_rule == "hull", self.points == "outline", self.bins, record.kind,
+            record.box, outlines, vertices, polar,
         )  # fmt: skip
 
     # Targets to losses, other layouts and back.
@@ -239,14 +241,18 @@ class PolygonEncoder(Configured):
         confidence of each bin.
         """
         polygon = target["polygon"]
-        split = self.boxes.split(polygon.reshape(*polygon.shape[:-2], -1))
+        split = self.boxes.split(polygon.reshape(*polygon.shape[:-2], 3 * self.bins))
         return {
             name: np.concatenate((dense, split[name]), axis=-1)
             for name, dense in self.boxes.pack(target).items()
         }
 
     def decode(
-        self, arrays: Mapping[str, NDArray[Any]], *, vertex_threshold: float = 0.5, **options: Any
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        vertex_threshold: float = VERTEX_THRESHOLD,
+        **options: Any,
     ) -> Annotations:
         """Return the objects that one example's arrays stand for, with polygons.
 
@@ -265,10 +271,11 @@ class PolygonEncoder(Configured):
             raise ValueError(f"decode got arrays named {sorted(arrays)}: polygon is missing")
         polygon = arrays["polygon"].reshape(-1, self.bins, 3)
         if {"class", "objectness", "box"} <= arrays.keys():
-            rows, labels, scores = self.boxes.detected(arrays, **options)
-            boxes = self.boxes.predicted_boxes(arrays["box"], rows)
+            scores, boxes = self.boxes.predicted(arrays)
+            rows, labels, scores = choose(scores, boxes, logits=False, **options)
             polar = self._predicted(polygon[rows], rows, vertex_threshold)
-            return Annotations(boxes, labels, scores=scores, polygons=polygons_of(boxes, polar))
+            outlines = polygons_of(boxes[rows], polar)
+            return Annotations(boxes[rows], labels, scores=scores, polygons=outlines)
         rows = self.boxes.first_places(arrays)
         boxes = self.boxes.target_boxes(arrays["box"], rows)
         labels = arrays["label"].reshape(-1)[rows]
@@ -277,11 +284,10 @@ class PolygonEncoder(Configured):
     def _predicted(
         self, raw: NDArray[Any], places: NDArray[np.int64], threshold: float
     ) -> NDArray[np.float64]:
-        cell, slot = np.divmod(places, self.boxes.anchors_per_cell)
-        scale = self.distance_scale[self.boxes.cells.level(cell), slot]
         logs = np.minimum(raw[..., 0].astype(np.float64), LARGEST_LOG)
+        distance = np.exp(logs) * self.place_scale[places, None]
         kept = sigmoid(raw[..., 2]) >= threshold
-        return np.stack((np.exp(logs) * scale[:, None], sigmoid(raw[..., 1]), kept), axis=-1)
+        return np.stack((distance, sigmoid(raw[..., 1]), kept), axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,5 +335,17 @@ def polygons_of(boxes: NDArray[np.float32], polar: NDArray[Any]) -> list[Polygon
     reach = polar[..., 0] * diagonal[:, None]
     towards = np.stack((np.sin(angle), np.cos(angle)), axis=-1)
     points = (centre - towards * reach[..., None]).astype(np.float32)  # (N, V, 2)
-    held = polar[..., 2] > 0.5
+    return polygons_through(points, polar[..., 2] > 0.5)
+
+
+def polygons_through(points: NDArray[np.float32], held: NDArray[np.bool_]) -> list[Polygon]:
+    """Return the outlines through the bins that hold a vertex.
+
+    Args:
+        points: (N, V, 2) `(y, x)` pixels, by bin.
+        held: (N, V) whether the bin holds a vertex.
+
+    Returns:
+        As `polygons_of`.
+    """
     return [(yx[chosen],) if chosen.any() else () for yx, chosen in zip(points, held, strict=True)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -119,14 +120,6 @@ class PoseEncoder(Configured):
             **values,
         )
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example.
-
-        Raises:
-            ValueError: as the parts' `encode`.
-        """
-        return _named({part: one.encode(annotations) for part, one in self.encoders.items()})
-
     def encode_batch(self, batch: Sequence[Annotations]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
@@ -151,15 +144,7 @@ class PoseEncoder(Configured):
         split = parts_of(target)
         return _named({part: one.pack(split[part]) for part, one in self.encoders.items()})
 
-    def decode(
-        self,
-        arrays: Mapping[str, NDArray[Any]],
-        *,
-        score_threshold: float = 0.05,
-        point_threshold: float = 0.05,
-        duplicate_radius: float = 0.5,
-        **options: Any,
-    ) -> Annotations:
+    def decode(self, arrays: Mapping[str, NDArray[Any]], **options: Any) -> Annotations:
         """Return the objects that one example's arrays stand for, with keypoints.
 
         Args:
@@ -167,10 +152,7 @@ class PoseEncoder(Configured):
                 with the points it owns as visible and the others as unlabelled. Or a prediction,
                 {"box/class", "box/box", "keypoints/class", "keypoints/xy"}: scored boxes with the
                 points that were put into them.
-            score_threshold: for predictions: lowest score of a box, which is the object's.
-            point_threshold: for predictions: lowest score of a point.
-            duplicate_radius: for predictions: see `KeypointGridEncoder.decode`.
-            options: for predictions: further ones of `AnchorEncoder.decode`.
+            options: for predictions: those of `detect`.
 
         Raises:
             ValueError: arrays that are neither.
@@ -182,12 +164,11 @@ class PoseEncoder(Configured):
                 f"decode got arrays named {sorted(arrays)}: those of {', '.join(missing)} are missing"
             )
         if "class" in split[BOX]:
-            boxes = self.boxes.decode(split[BOX], score_threshold=score_threshold, **options)
-            points = self.keypoints.decode(
-                split[KEYPOINTS], score_threshold=point_threshold,
-                duplicate_radius=duplicate_radius, max_detections=_POINTS,
-            )  # fmt: skip
-            return boxes.replace(keypoints=self._assembled(boxes, points))
+            return self.detect(
+                partial(self.boxes.decode, split[BOX]),
+                partial(self.keypoints.decode, split[KEYPOINTS]),
+                **options,
+            )
         boxes, points = (one.decode(split[part]) for part, one in self.encoders.items())
         owners, holders = (_owners(split[part]) for part in self.encoders)
         keypoints = np.zeros((len(boxes), self.keypoints.num_landmarks, 3), np.float32)
@@ -195,6 +176,33 @@ class PoseEncoder(Configured):
         assert points.keypoints is not None  # the part decodes nothing else
         keypoints[row] = points.keypoints[found]
         return boxes.replace(keypoints=keypoints)
+
+    def detect(
+        self,
+        boxes: Callable[..., Annotations],
+        points: Callable[..., Annotations],
+        *,
+        score_threshold: float = 0.05,
+        point_threshold: float = 0.05,
+        duplicate_radius: float = 0.5,
+        **options: Any,
+    ) -> Annotations:
+        """Return a prediction's boxes with the points that were put into them.
+
+        Args:
+            boxes: finds the boxes; takes the options of `AnchorEncoder.decode`.
+            points: finds the points; takes those of `KeypointGridEncoder.decode`.
+            score_threshold: lowest score of a box, which is the object's.
+            point_threshold: lowest score of a point.
+            duplicate_radius: see `KeypointGridEncoder.decode`.
+            options: further ones of the boxes.
+        """
+        found = boxes(score_threshold=score_threshold, **options)
+        parts = points(
+            score_threshold=point_threshold, duplicate_radius=duplicate_radius,
+            max_detections=_POINTS,
+        )  # fmt: skip
+        return found.replace(keypoints=self._assembled(found, parts))
 
     def _assembled(self, boxes: Annotations, points: Annotations) -> NDArray[np.float32]:
         """Return (N, K, 3) keypoints of boxes from points of one landmark each."""

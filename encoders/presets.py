@@ -14,6 +14,7 @@ from ytrue.encoders.coders import BoxCoder
 from ytrue.encoders.grid import AnchorGrid, Shape
 
 _LEVELS: Final = range(3, 8)
+_ONE_SQUARE: Final = {"num_scales": 1, "aspect_ratios": (1.0,), "anchor_scale": 8.0}
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,18 @@ PRESETS: Final[dict[str, Preset]] = {
             "union_epsilon": 1e-7,
         },
     ),
+    "atss": Preset(
+        source="Zhang et al. 2020 (ATSS), algorithm 1, k = 9; anchors and coder of sfzhang15/ATSS",
+        summary="one square anchor a cell, threshold from each object's own candidates, no forcing",
+        grid=lambda: dict(_ONE_SQUARE),
+        encoder={"matcher": "atss", "force": "none", "coder": BoxCoder(std=(0.1, 0.1, 0.2, 0.2))},
+    ),
+    "center_prior": Preset(
+        source="3 x 3 cells about the centre, as YOLOX has them, on anchors; YOLACT's reservation",
+        summary="one square anchor a cell, those of its shape nearest an object's centre, no IoU",
+        grid=lambda: dict(_ONE_SQUARE, anchor_scale=4.0),
+        encoder={"matcher": "center-prior"},
+    ),
 }
 
 
@@ -120,7 +133,8 @@ def preset(
     """Return the encoder of a preset.
 
     Args:
-        name: "ytrue", "efficientdet", "retinanet" or "keras_hub" (see `PRESETS`).
+        name: "ytrue", "efficientdet", "retinanet", "keras_hub", "atss" or "center_prior" (see
+            `PRESETS`).
         image_size: (height, width) of the network input in pixels; one number for a square.
         num_classes: labels lie in [0, num_classes).
         grid: arguments of `AnchorGrid` in place of the preset's own, such as `anchor_scale=3.0`.

@@ -7,23 +7,20 @@ from typing import Any, Final
 
 from ytrue.contract import Encoder
 from ytrue.encoders.anchor import AnchorEncoder
+from ytrue.encoders.centernet import CenterNetEncoder
+from ytrue.encoders.fcos import FCOSEncoder
 from ytrue.encoders.keypoints import KeypointGridEncoder
+from ytrue.encoders.mask import MaskEncoder
 from ytrue.encoders.polygon import PolygonEncoder
 from ytrue.encoders.pose import PoseEncoder
 from ytrue.encoders.yolo import YoloEncoder
 
-ENCODERS: Final[
-    Mapping[
-        str,
-        type[AnchorEncoder]
-        | type[KeypointGridEncoder]
-        | type[PolygonEncoder]
-        | type[PoseEncoder]
-        | type[YoloEncoder],
-    ]
-] = {
+ENCODERS: Final[Mapping[str, type[Encoder]]] = {
     "anchor": AnchorEncoder,
+    "centernet": CenterNetEncoder,
+    "fcos": FCOSEncoder,
     "keypoint-grid": KeypointGridEncoder,
+    "mask": MaskEncoder,
     "polygon": PolygonEncoder,
     "pose": PoseEncoder,
     "yolo": YoloEncoder,

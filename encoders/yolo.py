@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
 from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
-from ytrue.encoders.batches import bytes_of, label_error, new_targets, objects_of
+from ytrue.encoders.batches import (
+    OUTCOME_OF_KIND,
+    first_positions,
+    new_targets,
+    objects_of,
+    run_kernel,
+)
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import choose, sigmoid
+from ytrue.encoders.detections import detect, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.lattice import Lattice
-from ytrue.encoders.kernels.objects import Objects, Targets
+from ytrue.encoders.kernels.objects import Targets
 from ytrue.encoders.kernels.yolo import Record, Rules, encode_images
-from ytrue.encoders.threads import run_split
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_count
 
 AnchorsLike = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
@@ -32,12 +37,6 @@ _CHOICES: Final = {
     "match": ("best", "ratio"),
     "collision": ("larger", "smaller"),
     "crowd": ("ignore", "negative"),
-}
-_LOST_KIND: Final[dict[int, Outcome]] = {
-    objects.CROWD: "crowd",
-    objects.NO_AREA: "no-area",
-    objects.NOT_FINITE: "not-finite",
-    objects.OUTSIDE: "outside",
 }
 
 
@@ -149,8 +148,7 @@ class YoloEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        if int(self.num_classes) != self.num_classes or self.num_classes < 1:
-            raise ValueError(f"num_classes={self.num_classes}: expected a whole number above 0")
+        check_count("num_classes", self.num_classes)
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if self.neighbours not in (0, 1, 2):
@@ -201,12 +199,14 @@ class YoloEncoder(Configured):
 
     @cached_property
     def place_level(self) -> NDArray[np.int8]:
-        """(P,) the level of each place: log2 of its cell's height, rounded; read-only."""
-        levels = np.round(np.log2(self.cells.sides[:, 0])).astype(np.int8)
-        counts = np.diff(self.cells.offsets) * self.anchors_per_cell
-        level = np.repeat(levels, counts)
-        level.flags.writeable = False
-        return level
+        """(P,) the level of each place, as `CellGrid.level_of_places` has it, read-only."""
+        return self.cells.level_of_places(self.anchors_per_cell)
+
+    @cached_property
+    def place_anchor(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of every place (P,) the index of its grid, and that of its anchor in the cell."""
+        cell, slot = np.divmod(np.arange(len(self.boxes)), self.anchors_per_cell)
+        return self.cells.level(cell), slot
 
     @cached_property
     def _lattice(self) -> Lattice:
@@ -248,23 +248,12 @@ class YoloEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example.
-
-        Args:
-            annotations: the objects, in the pixels of the network input.
-
-        Raises:
-            ValueError: a label outside [0, num_classes), or a crowd mask of another size than
-                the network input.
-        """
-        return {name: array[0] for name, array in self.encode_batch((annotations,)).items()}
-
     def encode_batch(self, batch: Sequence[Annotations]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
-            ValueError: as `encode`, naming the position in the batch.
+            ValueError: a label outside [0, num_classes), or a crowd mask of another size than
+                the network input; of several examples the position in the batch is named.
         """
         arrays = new_targets(self.spec, len(batch))
         self.assign(batch, arrays)
@@ -312,7 +301,7 @@ class YoloEncoder(Configured):
     @staticmethod
     def _outcome(kind: int, positives: int, second: bool) -> Outcome:
         if kind != objects.MATCHED:
-            return _LOST_KIND[kind]
+            return OUTCOME_OF_KIND[kind]
         if positives > 0:
             return "forced" if second else "matched"
         return "taken"
@@ -340,23 +329,15 @@ class YoloEncoder(Configured):
         cells, sides, boxes = self.cells.cells, self._sides, self.boxes
         lattice, rules = self._lattice, self._rules
 
-        def share(first: int, end: int) -> int:
-            bad: int = encode_images(
-                first, end, cells, sides, boxes, lattice, rules, given, targets, record
-            )
-            return bad
-
-        bad = run_split(share, len(batch), bytes_each=bytes_of(self.spec))
-        if bad >= 0:
-            raise self._label_error(batch, bad, given)
+        run_kernel(
+            encode_images, self, batch, given, cells, sides, boxes, lattice, rules, given, targets,
+            record,
+        )  # fmt: skip
         return record
 
     @property
     def _axes(self) -> int:
         return len(self.positions) + 1
-
-    def _label_error(self, batch: Sequence[Annotations], bad: int, given: Objects) -> ValueError:
-        return label_error(batch, bad, given.starts, int(given.labels[bad]), self.num_classes)
 
     # Targets to losses, other layouts and back.
 
@@ -384,14 +365,7 @@ class YoloEncoder(Configured):
     def split(self, dense: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return level -> (..., H, W, A, N) of an array (..., *positions, A, N)."""
         ahead = dense.shape[: -len(self.positions) - 2]
-        flat = dense.reshape(*ahead, len(self.cells), *dense.shape[-2:])
-        offsets = self.cells.offsets
-        return {
-            name: flat[..., first:end, :, :].reshape(*ahead, *counts, *dense.shape[-2:])
-            for name, counts, first, end in zip(
-                self.cells.names, self.grid, offsets[:-1], offsets[1:], strict=True
-            )
-        }
+        return self.cells.split(dense.reshape(*ahead, len(self.cells), *dense.shape[-2:]), behind=2)
 
     def decode(self, arrays: Mapping[str, NDArray[Any]], **options: Any) -> Annotations:
         """Return the objects that one example's arrays stand for.
@@ -408,36 +382,28 @@ class YoloEncoder(Configured):
             ValueError: arrays that are neither.
         """
         if {"class", "objectness", "box"} <= arrays.keys():
-            rows, labels, scores = self.detected(arrays, **options)
-            return Annotations(self.predicted_boxes(arrays["box"], rows), labels, scores=scores)
+            scores, boxes = self.predicted(arrays)
+            return detect(scores, boxes, logits=False, **options)
         rows = self.first_places(arrays)
         return Annotations(
             self.target_boxes(arrays["box"], rows), arrays["label"].reshape(-1)[rows]
         )
 
-    def detected(
-        self, arrays: Mapping[str, NDArray[Any]], **options: Any
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Return a prediction's detections by falling score: places, labels and scores.
+    def predicted(
+        self, arrays: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (P, C) scores and (P, 4) boxes, pixels, of all places of a prediction.
 
         Args:
             arrays: a prediction, as in `decode`.
-            options: as in `decode`.
         """
         classes = sigmoid(arrays["class"].reshape(len(self.boxes), self.num_classes))
         scores = classes * sigmoid(arrays["objectness"].reshape(-1, 1))
-        boxes = self.predicted_boxes(arrays["box"], np.arange(len(self.boxes)))
-        return choose(scores, boxes, logits=False, **options)
-
-    def predicted_boxes(
-        self, raw: NDArray[Any], places: NDArray[np.integer]
-    ) -> NDArray[np.float32]:
-        """Return (M, 4) boxes, pixels, of some places of a predicted (..., A, 4) box array."""
-        rows = raw.reshape(-1, 4)[places]
+        raw = arrays["box"].reshape(-1, 4)
         low, high = self.offset_range
-        offsets = low + (high - low) * sigmoid(rows[:, :2]).astype(np.float64)
-        logs = np.minimum(rows[:, 2:], LARGEST_LOG)
-        return self._boxes(offsets, logs, places)
+        offsets = low + (high - low) * sigmoid(raw[:, :2]).astype(np.float64)
+        logs = np.minimum(raw[:, 2:], LARGEST_LOG)
+        return scores, self._boxes(offsets, logs, np.arange(len(self.boxes)))
 
     def target_boxes(self, box: NDArray[Any], places: NDArray[np.integer]) -> NDArray[np.float32]:
         """Return (M, 4) boxes, pixels, of some places of a target's (..., A, 4) box array."""
@@ -468,9 +434,7 @@ class YoloEncoder(Configured):
                 f"decode got arrays named {sorted(target)}: expected a target (state, label, box, "
                 "object) or a prediction (class, objectness, box)"
             )
-        positive = np.flatnonzero(target["state"] == POSITIVE)
-        _, first = np.unique(target["object"].reshape(-1)[positive], return_index=True)
-        return positive[first]
+        return first_positions(target)
 
 
 def _levels(anchors: AnchorsLike, levels: int) -> tuple[tuple[tuple[float, float], ...], ...]:

@@ -8,7 +8,10 @@ from ytrue.encoders import (
     AnchorEncoder,
     AnchorGrid,
     BoxCoder,
+    CenterNetEncoder,
+    FCOSEncoder,
     KeypointGridEncoder,
+    MaskEncoder,
     PolygonEncoder,
     YoloEncoder,
 )
@@ -40,6 +43,8 @@ def encoders(draw, grid=None, **fixed):
     negative, positive = draw(st.sampled_from([(0.4, 0.5), (0.5, 0.5), (0.2, 0.7), (0.05, 0.1)]))
     floors = [0.0, 0.3] + ([-1.0] if force == "argmax" else [])
     options = {
+        "matcher": draw(st.sampled_from(["iou", "iou", "atss", "center-prior"])),
+        "top_k": draw(st.sampled_from([9, 1, 4, 30])),
         "positive_iou": positive,
         "negative_iou": negative,
         "force": force,
@@ -125,9 +130,9 @@ _BOXES = [
 
 
 @st.composite
-def annotations(draw, grid, max_objects=12, crowds=True, degenerate=True):
+def annotations(draw, grid, max_objects=12, crowds=True, degenerate=True, points=False):
     """Objects that provoke ties, exact thresholds, collisions and everything rule 6 names."""
-    kinds = _BOXES if degenerate else _BOXES[:7]
+    kinds = [_point_box] * 5 * points + (_BOXES if degenerate else _BOXES[:7])
     boxes = []
     for _ in range(draw(st.integers(0, max_objects))):
         if boxes and draw(st.integers(0, 4)) == 0:
@@ -258,8 +263,55 @@ def yolo_encoders(draw, **fixed):
     return YoloEncoder(image_size, anchors, grid=grid, num_classes=5, **options)
 
 
+@st.composite
+def fcos_encoders(draw, **fixed):
+    """Encoders of one to three levels, also such as do not divide the frame, in every setting."""
+    image_size = (draw(st.integers(9, 130)), draw(st.integers(9, 130)))
+    stride = draw(st.sampled_from([(8,), (4, 8), (8, 16), (4, 8, 16), (3, 7, 12), (4, 6)]))
+    bounds = {1: [()], 2: [(16,), (7.3,), (64,)], 3: [(16, 32), (0.1, 60.5), (8, 9)]}
+    options = {
+        "ranges": draw(st.sampled_from([None, *bounds[len(stride)]])),
+        "center_radius": draw(st.sampled_from([1.5, None, 0.5, 0.3, 2.7])),
+        "crowd": draw(st.sampled_from(["ignore", "ignore", "negative"])),
+        "padding": draw(st.sampled_from(["negative", "ignore"])),
+    } | fixed
+    # Levels of one grid are refused: a frame of at least two cells of the coarser level has none.
+    image_size = tuple(max(side, 2 * stride[-1] + 1) for side in image_size)
+    return FCOSEncoder(image_size, 5, stride=stride, **options)
+
+
+@st.composite
+def centernet_encoders(draw, **fixed):
+    """Encoders of few or many cells, also such as do not divide the frame."""
+    options = {
+        "stride": draw(st.sampled_from([1, 4, 4, 7, 16])),
+        "radius": draw(st.sampled_from(["correct", "published"])),
+        "min_overlap": draw(st.sampled_from([0.7, 0.3, 0.01, 1.0])),
+        "collision": draw(st.sampled_from(["larger", "smaller"])),
+        "crowd": draw(st.sampled_from(["ignore", "ignore", "negative"])),
+        "padding": draw(st.sampled_from(["negative", "ignore"])),
+    } | fixed
+    image_size = (draw(st.integers(1, 70)), draw(st.integers(1, 70)))
+    return CenterNetEncoder(image_size, 5, **options)
+
+
+def _point_box(draw, grid):
+    """Borders on points, and distances of whole strides and halves of them."""
+    points = (grid.boxes[:, :2] + grid.boxes[:, 2:]) / 2
+    y, x = points[draw(st.integers(0, len(points) - 1))].astype(np.float64)
+    step = st.sampled_from([0.0, 0.5, 4.0, 8.0, 12.0, 16.0, 20.0, 32.0, 64.0, 1e-4])
+    return np.array([y - draw(step), x - draw(step), y + draw(step), x + draw(step)])
+
+
+def scattered(rng, count, side, classes=5, largest=0.8):
+    """Objects of sides from 2 pixels to a share of the frame's, some of them beyond its border."""
+    size = np.exp(rng.uniform(np.log(2), np.log(side * largest), (count, 2)))
+    low = rng.uniform(-0.1 * side, side, (count, 2))
+    return Annotations(np.hstack((low, low + size)), rng.integers(0, classes, count))
+
+
 class Places:
-    """What `annotations` asks of a grid, of a `YoloEncoder`."""
+    """What `annotations` asks of a grid, of an encoder whose `boxes` are those of its positions."""
 
     def __init__(self, encoder):
         self.image_size, self.boxes = encoder.image_size, encoder.boxes
@@ -274,8 +326,17 @@ def polygon_encoders(draw, **fixed):
     options = {
         "bins": draw(st.sampled_from([3, 4, 8, 24, 36])),
         "part_rule": draw(st.sampled_from(["largest", "hull"])),
+        "points": draw(st.sampled_from(["vertices", "outline"])),
     } | fixed
     return PolygonEncoder(draw(yolo_encoders()), **options)
+
+
+@st.composite
+def mask_encoders(draw):
+    """Encoders of masks on small frames, cells that do not divide them too."""
+    size = (draw(st.integers(8, 70)), draw(st.integers(8, 70)))
+    grid = AnchorGrid(size, min_level=3, max_level=4, num_scales=1, aspect_ratios=(1.0, 2.0))
+    return MaskEncoder(AnchorEncoder(grid, 5), stride=draw(st.sampled_from([1, 2, 4, 5, 16])))
 
 
 def _around_box(draw, box, kind):
@@ -305,7 +366,9 @@ def _around_box(draw, box, kind):
 @st.composite
 def outlined(draw, encoder, max_objects=6):
     """Objects with polygons of none to three parts, some with masks instead."""
-    objects = draw(annotations(Places(encoder.boxes), max_objects=max_objects))
+    boxes = encoder.boxes
+    grid = boxes.grid if isinstance(boxes, AnchorEncoder) else Places(boxes)
+    objects = draw(annotations(grid, max_objects=max_objects))
     kinds = st.sampled_from(["rectangle", "star", "star", "whole", "centre", "wild"])
     polygons = [
         [

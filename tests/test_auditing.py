@@ -1,6 +1,7 @@
 """The audit accounts for every object once, says what the numbers say, and stays light."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 import ytrue
 from ytrue import Annotations, Example
-from ytrue.encoders import AnchorEncoder, AnchorGrid, preset
+from ytrue.encoders import AnchorEncoder, AnchorGrid, PolygonEncoder, YoloEncoder, preset
 
 
 class Listed:
@@ -104,9 +105,84 @@ ADVICE = [
 def test_advice_says_its_numbers(boxes, options, sentence):
     encoder = AnchorEncoder(AnchorGrid(256), 2, **options)
     report = ytrue.audit(Listed(Annotations(boxes, [0] * len(boxes))), encoder)
-    import re
-
     assert any(re.search(sentence, line) for line in report.advice()), report.advice()
+
+
+CELLS = (48, 48, 80, 80)
+CELL_ADVICE = [
+    (
+        [CELLS] * 3,
+        {"stride": 32},
+        r"1 of them found no free anchor in their cells: a stride below 32, more levels or more "
+        r"anchors than 2 a cell \(--set stride, --set anchors\) would hold them",
+    ),
+    (
+        [CELLS] * 2,
+        {"stride": 32},
+        r"50% of your objects own only places of their second choice",
+    ),
+    (
+        [CELLS] * 2,
+        {"stride": 32},
+        r"1 of these asked for a place that went to another object: a stride below 32",
+    ),
+    (
+        [(8, 8, 12, 200)],
+        {"stride": 16, "match": "ratio", "ratio": 3.0},
+        r"1 of these are of no anchor's shape: more anchors than 2 a cell, fitted to your objects "
+        r"\(--set anchors, or ytrue.anchortuning.fit_anchors\), or a larger ratio than 3\.",
+    ),
+    (
+        [(8, 8, 12, 200)],
+        {"stride": (16, 32)},
+        r"100% of your objects have an IoU below 0.4 with every anchor put on their centre "
+        r"\(median of all 0\.\d\d\): more anchors than 2 a cell",
+    ),
+    (
+        [(10, 10, 15, 15)],
+        {"stride": (16, 32)},
+        r"100% of your objects are under 12 px at 256x256: a larger input, tiles, or a stride "
+        r"below 16 \(--set stride\) would keep them apart",
+    ),
+    (
+        [(0, 0, 256, 256)],
+        {"stride": 128, "ignore_iou": 0.1, "anchors": [(100, 100), (120, 120)]},
+        r"of all positions are ignored: crowds, or anchors above ignore_iou, cover much",
+    ),
+]
+
+
+@pytest.mark.parametrize("polygons", [False, True])
+@pytest.mark.parametrize(("boxes", "options", "sentence"), CELL_ADVICE)
+def test_advice_on_cells_speaks_of_their_options(boxes, options, sentence, polygons):
+    anchors = [[(30, 30), (60, 60)]] * np.size(options["stride"])
+    encoder = YoloEncoder(256, num_classes=2, **({"anchors": anchors} | options))
+    encoder = PolygonEncoder(encoder) if polygons else encoder
+    report = ytrue.audit(Listed(Annotations(boxes, [0] * len(boxes))), encoder)
+    assert any(re.search(sentence, line) for line in report.advice()), report.advice()
+    said = " ".join(report.advice())
+    for name in ("aspect_ratios", "anchor_scale", "num_scales", "min_level", "reserved", "padding"):
+        assert name not in said
+
+
+def test_words_for_second_choices_are_everywhere():
+    from rich.console import Console
+
+    from ytrue import viz
+    from ytrue.viz.page import audit_fragment
+
+    encoder = YoloEncoder(256, [(30, 30), (60, 60)], stride=32, num_classes=2)
+    report = ytrue.audit(Listed(Annotations([CELLS] * 2, [0, 1])), encoder)
+    console = Console(record=True, width=140)
+    viz.print_audit(report, console)
+    figure = viz.show_audit(report)
+    keys = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert keys == ["matched", "only second choice", "lost"]
+    for said in (console.export_text(), audit_fragment(report), figure.get_suptitle()):
+        assert "second choice" in said
+        assert "reserved" not in said
+    anchors = ytrue.audit(Listed(Annotations([(8, 8, 12, 200)], [0])), preset("ytrue", 256, 2))
+    assert "100.0% only reserved" in viz.show_audit(anchors).get_suptitle()
 
 
 def test_a_sound_dataset_gets_no_advice():

@@ -97,6 +97,7 @@ def test_imports_point_one_way(name, path):
         "evaluatemasks",
         "evaluating",
         "export",
+        "decoding",
         "tasks",
     )
     if name.startswith("ytrue.model.evaluat"):

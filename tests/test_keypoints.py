@@ -1,10 +1,6 @@
 """KeypointGridEncoder: its twin, its laws, its edges, itself as a value."""
 
-import json
 import os
-import pickle
-import subprocess
-import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -12,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from laws import assert_config_is_the_encoder, assert_passes_with, assert_survives_the_config
 from reference import keypoints as reference
 from strategies import keypoint_encoders, posed
-from ytrue import Annotations, Encoder
+from ytrue import Annotations
 from ytrue.contract import POINT_LOST
-from ytrue.encoders import CellGrid, KeypointGridEncoder, from_config
+from ytrue.encoders import CellGrid, KeypointGridEncoder
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 laws = settings(
@@ -133,12 +130,6 @@ def test_a_batch_is_its_examples(data):
     target = encoder.encode_batch(batch)
     for i, one in enumerate(batch):
         assert_same({name: array[i] for name, array in target.items()}, encoder.encode(one))
-
-
-def test_an_empty_batch_has_the_shapes_of_any():
-    encoder = KeypointGridEncoder(64, stride=(8, 16), num_classes=3, points_per_cell=2)
-    for name, array in encoder.encode_batch([]).items():
-        assert array.shape == (0, *encoder.spec[name][0])
 
 
 def test_many_threads_and_few_give_one_answer():
@@ -392,29 +383,13 @@ OTHER_VALUES = {
 
 @pytest.mark.parametrize("name", [f.name for f in fields(KeypointGridEncoder)])
 def test_every_parameter_survives_the_config_and_changes_the_digest(name):
-    other = replace(BASE, **{name: OTHER_VALUES[name]})
-    again = from_config(json.loads(json.dumps(other.config())))
-    assert again == other != BASE
-    assert again.digest == other.digest != BASE.digest
-    assert pickle.loads(pickle.dumps(other)) == other
-    assert again.spec == other.spec
+    assert_survives_the_config(BASE, name, OTHER_VALUES[name])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_config_is_json_and_builds_an_equal_encoder(data):
-    encoder = data.draw(keypoint_encoders())
-    assert isinstance(encoder, Encoder)
-    again = from_config(json.loads(json.dumps(encoder.config())))
-    assert again == encoder
-    assert again.digest == encoder.digest
-    target = encoder.encode(Annotations())
-    assert {name: (a.shape, a.dtype) for name, a in target.items()} == encoder.spec
-
-
-def test_encoders_are_frozen():
-    with pytest.raises(AttributeError):
-        BASE.num_classes = 4
+    assert_config_is_the_encoder(data.draw(keypoint_encoders()))
 
 
 def test_grids_have_several_names():
@@ -464,32 +439,10 @@ def test_bad_arguments_are_named_with_what_is_allowed(call, message):
         call()
 
 
-def test_it_imports_no_tensorflow():
-    code = (
-        "import sys\nfrom ytrue import Annotations\nfrom ytrue.encoders import KeypointGridEncoder\n"
-        "encoder = KeypointGridEncoder(64, (2, 2), num_classes=1)\n"
-        "encoder.decode(encoder.encode(Annotations()))\n"
-        "print(sorted({'tensorflow', 'keras', 'matplotlib', 'rich'} & sys.modules.keys()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
 def test_kernels_pass_with_bounds_checked_and_without_compilation(variable, tmp_path):
     """A read past an array's end is silent in compiled code; here it is an IndexError."""
-    chosen = "twin or batch or example or decode or centre or landmark"
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-               __file__, "-k", chosen]  # fmt: skip
-    done = subprocess.run(
-        command,
-        env=os.environ | {variable: "1", "NUMBA_CACHE_DIR": str(tmp_path), "YTRUE_EXAMPLES": "15"},
-        cwd=os.path.dirname(os.path.dirname(__file__)),
-        capture_output=True,
-        text=True,
-        check=False,
+    assert_passes_with(
+        variable, __file__, "twin or batch or example or decode or centre or landmark", tmp_path
     )
-    assert done.returncode == 0, done.stdout[-3000:]

@@ -11,7 +11,9 @@ from reference import matching as reference
 from strategies import annotations, encoders, grids
 from ytrue import Annotations
 from ytrue.contract import OUTCOMES
-from ytrue.encoders import AnchorEncoder, AnchorGrid, preset
+from ytrue.encoders import PRESETS, AnchorEncoder, AnchorGrid, preset
+from ytrue.encoders.kernels.integrals import integrate
+from ytrue.rle import RLE
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 laws = settings(
@@ -42,7 +44,7 @@ def test_windows_equal_the_dense_twin(data):
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 100, 500])
-@pytest.mark.parametrize("name", ["ytrue", "efficientdet", "retinanet", "keras_hub"])
+@pytest.mark.parametrize("name", sorted(PRESETS))
 def test_crowded_images_equal_the_dense_twin(name, count):
     rng = np.random.default_rng(count)
     encoder = preset(name, (256, 320), 5)
@@ -204,6 +206,32 @@ RULES = [
     ("tiny, floor too high", [(30, 30, 32, 32)], {"min_force_iou": 0.3}, ["low-iou"]),
     ("twins, one anchor each", [(30, 30, 32, 32)] * 2, {}, ["forced"] * 2),
     ("twins, automl's rule", [(30, 30, 32, 32)] * 2, {"force": "argmax"}, ["forced", "taken"]),
+    ("atss, by merit", [(8, 8, 40, 40)], {"matcher": "atss", "force": "none"}, ["matched"]),
+    (
+        "atss, no centre inside",
+        [(30, 30, 32, 32)],
+        {"matcher": "atss", "force": "none"},
+        ["no-point"],
+    ),
+    ("atss, none but reserved", [(30, 30, 32, 32)], {"matcher": "atss"}, ["forced"]),
+    (
+        "atss, equal objects",
+        [(8, 8, 40, 40)] * 2,
+        {"matcher": "atss", "force": "none"},
+        ["matched", "taken"],
+    ),
+    (
+        "centre prior, by merit",
+        [(9, 9, 42, 42)],
+        {"matcher": "center-prior", "force": "none"},
+        ["matched"],
+    ),
+    (
+        "centre prior, no centre inside",
+        [(30, 30, 32, 32)],
+        {"matcher": "center-prior", "force": "none"},
+        ["no-point"],
+    ),
     ("equal objects, first wins", [(8, 8, 40, 40)] * 2, {"force": "none"}, ["matched", "taken"]),
 ]
 
@@ -228,6 +256,52 @@ def test_reservations_go_by_falling_iou_not_by_order():
         assert sorted(target["object"][target["state"] == 1]) == [0, 1]
 
 
+# ATSS by hand: one level of 8 x 8 cells of 8 px with an anchor of 32 px on each.
+SQUARES = AnchorGrid(64, max_level=3, num_scales=1, aspect_ratios=(1.0,))
+
+
+def test_atss_takes_candidates_above_their_own_mean_and_deviation():
+    """An anchor itself, k = 5: it and its four neighbours, whose IoU is 24 / 40."""
+    objects = Annotations(SQUARES.boxes[27:28], [0])
+    encoder = AnchorEncoder(SQUARES, 1, matcher="atss", top_k=5, force="none")
+    mean, deviation = (1 + 4 * 0.6) / 5, np.std([1, 0.6, 0.6, 0.6, 0.6], ddof=1)
+    assert 0.6 < mean + deviation < 1
+    assert np.flatnonzero(encoder.encode(objects)["state"]).tolist() == [27]
+    # Of one candidate mean + 0 is its own IoU: it is taken whatever that is.
+    one = AnchorEncoder(SQUARES, 1, matcher="atss", top_k=1, force="none")
+    small = Annotations([(25, 25, 30, 30)], [0])
+    assert np.flatnonzero(one.encode(small)["state"]).tolist() == [27]
+
+
+def test_of_cells_as_near_the_lower_is_the_candidate():
+    """The centre is a corner of cells, so four are as near; all have one IoU, so all pass."""
+    for top_k, taken in ((1, [18]), (2, [18, 19]), (3, [18, 19, 26]), (4, [18, 19, 26, 27])):
+        encoder = AnchorEncoder(SQUARES, 1, matcher="atss", top_k=top_k, force="none")
+        state = encoder.encode(Annotations([(8, 8, 40, 40)], [0]))["state"]
+        assert np.flatnonzero(state == 1).tolist() == taken
+
+
+def test_a_centre_on_the_edge_is_not_inside():
+    """Cells are centred at 4 + 8 i: of the box's four nearest none lies strictly inside."""
+    for matcher in ("atss", "center-prior"):
+        encoder = AnchorEncoder(SQUARES, 1, matcher=matcher, top_k=4, force="none")
+        assert encoder.explain(Annotations([(20, 20, 28, 28)], [0])).outcome == ("no-point",)
+        wider = Annotations([(19.9, 19.9, 28, 28)], [0])
+        assert np.flatnonzero(encoder.encode(wider)["state"] == 1).tolist() == [18]
+
+
+def test_the_centre_prior_takes_the_best_shape_and_ignores_middling_ones():
+    grid = AnchorGrid(64, shapes=[[(16, 16), (32, 32), (36, 36)]], max_level=3)
+    encoder = AnchorEncoder(
+        grid, 1, matcher="center-prior", top_k=1, positive_iou=0.7, negative_iou=0.2
+    )
+    cells = encoder.encode(Annotations([(20, 20, 52, 52)], [0]))["state"].reshape(8, 8, 3)
+    assert cells[4, 4].tolist() == [-1, 1, 1]  # 0.25, 1 and 0.79
+    assert np.abs(cells).sum() == 3
+    thin = encoder.encode(Annotations([(34, 10, 38, 62)], [0]))["state"].reshape(8, 8, 3)
+    assert thin[4, 4].tolist() == [1, 0, 0]  # none is of its shape: 0.16 is the best
+
+
 def test_padding_is_ignored_only_when_asked():
     grid = AnchorGrid(64, max_level=3, num_scales=1, aspect_ratios=(1.0,))
     objects = Annotations(content=(0, 0, 64, 33))
@@ -248,6 +322,17 @@ def test_a_crowd_mask_counts_pixels_not_its_box():
     by_box = encoder.encode(Annotations(box, [0], crowd=[True]))["state"]
     assert (by_box == -1).all()
     np.testing.assert_array_equal((by_mask == -1).reshape(8, 8).sum(axis=0), [8, 8] + [0] * 6)
+
+
+def test_a_crowd_whose_box_is_not_finite_is_told_as_that_with_and_without_a_mask():
+    grid = AnchorGrid(64, max_level=3, num_scales=1, aspect_ratios=(1.0,), anchor_scale=1.0)
+    encoder = AnchorEncoder(grid, 1)
+    boxes, masks = [(np.nan, 0, 64, 64), (0, 0, 64, 64)], [np.ones((64, 64), np.uint8), None]
+    for masks_given in (masks, None):
+        crowds = Annotations(boxes, [0, 0], crowd=[True, True], masks=masks_given)
+        assert encoder.explain(crowds).outcome == ("not-finite", "crowd")
+    assert (encoder.encode(crowds.select([0]))["state"] == 0).all()
+    assert (encoder.encode(crowds.replace(masks=masks).select([0]))["state"] == 0).all()
 
 
 def test_errors_name_the_object():
@@ -281,3 +366,19 @@ def test_anchors_equal_their_formula(grid):
     expected = np.concatenate(expected).astype(grid.precision)
     assert len(grid) == len(expected) == len(grid.anchor_level)
     np.testing.assert_array_equal(grid.boxes, expected)
+
+
+@laws
+@given(st.data())
+def test_an_integral_counts_the_pixels_above_and_left(data):
+    height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    mask = np.array(bits, np.uint8).reshape(height, width)
+    integral = np.full((width + 1, height + 1), -7, np.int32)
+    box = np.full(4, np.nan, np.float32)
+    integrate(RLE.from_mask(mask).counts, integral, box)
+    expected = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    np.testing.assert_array_equal(integral.T, expected)
+    rows, columns = np.nonzero(mask)
+    edges = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1] if rows.size else [0] * 4
+    assert box.tolist() == edges

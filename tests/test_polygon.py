@@ -1,11 +1,7 @@
 """PolygonEncoder: its twin, its laws, the traps of Poly-YOLO, itself as a value."""
 
-import json
 import math
 import os
-import pickle
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +11,12 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 import ytrue
+from laws import assert_passes_with, assert_survives_the_config
 from reference import polygon as reference
 from strategies import outlined, polygon_encoders
-from ytrue import Annotations, Encoder
+from ytrue import Annotations
 from ytrue.contract import JointEncoder
-from ytrue.encoders import PolygonEncoder, YoloEncoder, from_config
+from ytrue.encoders import PolygonEncoder, YoloEncoder
 from ytrue.encoders.kernels.polygons import angle_bin
 from ytrue.encoders.outlines import outline_of
 from ytrue.encoders.polygon import polygons_of
@@ -34,10 +31,10 @@ laws = settings(
 )
 
 
-def encoder_of(side=64, bins=24, part_rule="largest", **options):
+def encoder_of(side=64, bins=24, part_rule="largest", points="vertices", **options):
     anchors = [(16, 16), (40, 40)]
     boxes = YoloEncoder((side, side), anchors, grid=(4, 4), num_classes=3, **options)
-    return PolygonEncoder(boxes, bins=bins, part_rule=part_rule)
+    return PolygonEncoder(boxes, bins=bins, part_rule=part_rule, points=points)
 
 
 def box_around(ring):
@@ -106,7 +103,12 @@ def test_decoding_returns_the_kept_vertices(data):
         kept = np.flatnonzero((found.object == k) & found.kept)
         kept = kept[np.argsort(found.bin[kept])]
         got = outline[0] if outline else np.zeros((0, 2))
-        np.testing.assert_allclose(got, found.yx[kept], atol=1e-5 * max(encoder.image_size))
+        bins = np.flatnonzero(found.polar[k, :, 2])
+        of_vertices = np.isin(bins, found.bin[kept])
+        assert of_vertices.all() or encoder.points == "outline"
+        np.testing.assert_allclose(
+            got[of_vertices], found.yx[kept], atol=1e-5 * max(encoder.image_size)
+        )
         assert len(set(found.bin[kept].tolist())) == len(kept)
 
 
@@ -279,6 +281,32 @@ def test_parts_that_are_not_finite_are_left_out():
     assert not held(encoder_of(), one(bad, box=(16, 16, 20, 20)))
 
 
+def test_a_bin_without_a_vertex_holds_a_point_of_the_outline_where_asked():
+    square = [(8, 8), (8, 40), (40, 40), (40, 8)]
+    assert len(held(encoder_of(), one(square))) == 4
+    found = held(encoder_of(points="outline"), one(square))
+    assert sorted(found) == list(range(24))
+    (outline,) = (
+        encoder_of(points="outline")
+        .decode(encoder_of(points="outline").encode(one(square)))
+        .polygons
+    )
+    from_centre = np.abs(np.asarray(outline[0], np.float64) - 24).max(axis=1)
+    np.testing.assert_allclose(from_centre, 16, atol=1e-4)  # all of them on the square's sides
+    filled = np.delete(np.arange(24), [3, 9, 15, 21])
+    assert all(found[v][1] == 0.5 for v in filled.tolist())
+
+
+def test_an_outline_that_a_ray_crosses_twice_is_told_by_the_farther_point():
+    # A letter C, open to the right, whose box is centred in its gap.
+    letter = [(0, 0), (0, 48), (8, 48), (8, 8), (40, 8), (40, 48), (48, 48), (48, 0)]
+    found = held(encoder_of(bins=36, points="outline"), one(letter))
+    diagonal = 48 * math.sqrt(2)
+    assert found[0][0] * diagonal == pytest.approx(24 / math.cos(math.radians(5)), abs=1e-4)
+    # Half the gap's angle is atan(16 / 24), 33.7 degrees: the middles of three bins on each side.
+    assert set(range(36)) - found.keys() == {15, 16, 17, 18, 19, 20}
+
+
 def test_masks_are_outlined_where_there_is_no_polygon():
     mask = np.zeros((64, 64), np.uint8)
     mask[10:20, 30:50] = 1
@@ -419,31 +447,25 @@ def test_without_objects_to_teach_every_bin_is_empty(objects):
     assert len(encoder.vertices(objects).yx) == 0
 
 
-def test_an_empty_batch_has_the_shapes_of_any():
-    encoder = encoder_of()
-    for name, array in encoder.encode_batch([]).items():
-        assert array.shape == (0, *encoder.spec[name][0])
-
-
 BASE = encoder_of()
-CHANGES = {"boxes": replace(BASE.boxes, ignore_iou=0.7), "bins": 36, "part_rule": "hull"}
+CHANGES = {
+    "boxes": replace(BASE.boxes, ignore_iou=0.7),
+    "bins": 36,
+    "part_rule": "hull",
+    "points": "outline",
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_parameter_survives_the_config_and_changes_the_digest(name):
-    other = replace(BASE, **{name: CHANGES[name]})
-    assert isinstance(other, Encoder)
-    again = from_config(json.loads(json.dumps(other.config())))
-    assert again == other != BASE
-    assert again.digest == other.digest != BASE.digest
-    assert pickle.loads(pickle.dumps(other)) == other
-    assert again.spec == other.spec
+    assert_survives_the_config(BASE, name, CHANGES[name])
     assert set(CHANGES) | {"encoder"} == set(BASE.config())
 
 
 BAD = [
     (lambda: encoder_of(bins=2), "bins=2: expected a whole number of at least 3"),
     (lambda: encoder_of(part_rule="x"), "part_rule='x': expected one of largest, hull"),
+    (lambda: encoder_of(points="x"), "points='x': expected one of vertices, outline"),
     (lambda: PolygonEncoder.from_config({"encoder": "yolo"}), "config of a 'yolo' encoder"),
     (lambda: BASE.decode({"box": np.zeros(1)}), r"decode got arrays named \['box'\]: polygon is"),
     (
@@ -464,17 +486,9 @@ def test_bad_arguments_are_named_with_what_is_allowed(call, message):
 @pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
 def test_kernels_pass_with_bounds_checked_and_without_compilation(variable, tmp_path):
     """A read past an array's end is silent in compiled code; here it is an IndexError."""
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-               __file__, "-k", "equals_its_twin or batch or example or exactly or part"]  # fmt: skip
-    done = subprocess.run(
-        command,
-        env=os.environ | {variable: "1", "NUMBA_CACHE_DIR": str(tmp_path), "YTRUE_EXAMPLES": "15"},
-        cwd=os.path.dirname(os.path.dirname(__file__)),
-        capture_output=True,
-        text=True,
-        check=False,
+    assert_passes_with(
+        variable, __file__, "equals_its_twin or batch or example or exactly or part", tmp_path
     )
-    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_a_dataset_is_audited_by_its_boxes(tmp_path):

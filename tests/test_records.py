@@ -17,7 +17,7 @@ from ytrue import DataError
 from ytrue.datasets import Report, load, pipeline, write_records, write_shapes
 from ytrue.datasets.records import read_target
 from ytrue.datasets.tfrecord import example_features, example_message, masked_crc
-from ytrue.encoders import preset
+from ytrue.encoders import MaskEncoder, preset
 from ytrue.resizing import place
 
 
@@ -59,6 +59,19 @@ def test_records_read_back_as_the_dataset(source, records, encoder):
         placement = place((theirs.height, theirs.width), encoder.image_size, "letterbox")
         expected = encoder.encode(placement.apply(theirs.annotations))
         for name, array in read_target(again, ours.image_id, encoder).items():
+            np.testing.assert_array_equal(array, expected[name])
+
+
+def test_targets_with_an_axis_of_objects_read_back(source, encoder, tmp_path):
+    masks = MaskEncoder(encoder, stride=8)
+    write_records(load(source), tmp_path, encoder=masks)
+    for example in load(tmp_path):
+        placement = place((example.height, example.width), masks.image_size, "letterbox")
+        expected = masks.encode(placement.apply(example.annotations))
+        stored = read_target(load(tmp_path), example.image_id, masks)
+        assert stored.keys() == expected.keys()
+        for name, array in stored.items():
+            assert array.dtype == expected[name].dtype
             np.testing.assert_array_equal(array, expected[name])
 
 
@@ -181,7 +194,7 @@ def test_unfinished_folders_say_so(records, tmp_path):
 WRITE = """
 import sys, time
 from ytrue.datasets import load, write_records
-from ytrue.encoders import preset
+from ytrue.encoders import MaskEncoder, preset
 write_records(load(sys.argv[1]), sys.argv[2], encoder=preset("ytrue", (128, 128), 4), shard_examples=1,
               progress=lambda done, total: (print(done, flush=True), time.sleep(0.02)))
 """

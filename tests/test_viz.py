@@ -14,7 +14,7 @@ from rich.console import Console
 import ytrue
 from ytrue import Annotations, viz
 from ytrue.datasets import load, write_shapes
-from ytrue.encoders import preset
+from ytrue.encoders import MaskEncoder, preset
 from ytrue.resizing import place
 from ytrue.viz import style
 
@@ -250,3 +250,31 @@ def test_few_objects_make_an_audit_figure_too():
 
     for encoder in (ENCODER, preset("ytrue", 2048, 4)):
         assert viz.png_bytes(viz.show_audit(ytrue.audit(One(), encoder)))
+
+
+def test_masks_are_drawn_on_their_cells_with_the_anchors_that_learn_them():
+    encoder = MaskEncoder(preset("ytrue", (64, 64), 3, max_level=4), stride=8)
+    square = [(8, 8), (8, 40), (40, 40), (40, 8)]
+    objects = Annotations(
+        [(8, 8, 40, 40), (40, 40, 60, 60), (5, 5, 5, 20)], [0, 1, 2], polygons=[[square], [], []]
+    )
+    grey = np.full((64, 64, 3), 100, np.uint8)
+    assignment = encoder.explain(objects)
+    figure = viz.show_masks(grey, assignment, encoder, classes=("a", "b", "c"))
+    (axes,) = figure.axes
+    shown = np.asarray(axes.images[0].get_array())
+    changed = (shown != 100).any(axis=-1)
+    assert changed[8:40, 8:40].all()
+    assert changed.sum() == 32 * 32
+    dots = [len(part.get_offsets()) for part in axes.collections]
+    assert dots == assignment.positives.tolist()
+    words = [text.get_text() for text in axes.texts]
+    assert f"#1 b: {assignment.positives[1]}, no mask" in words
+    assert "#2 c: lost, no-area" in words
+    assert "3 objects, 1 lost; of 2 that own anchors 1 teach a mask" in figure.texts[0].get_text()
+    alone = viz.show_masks(grey, assignment, encoder, object=1)
+    assert alone.axes[0].get_xlim()[0] > 30
+    assert "it has no mask" in alone.texts[0].get_text()
+    with pytest.raises(ValueError, match="object=3: the image has 3 objects, from 0"):
+        viz.show_masks(grey, assignment, encoder, object=3)
+    assert len(viz.png_bytes(viz.show_masks(grey, encoder.explain(Annotations()), encoder))) > 1000

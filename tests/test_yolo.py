@@ -1,10 +1,6 @@
 """YoloEncoder: its twin, its laws, its edges, itself as a value."""
 
-import json
 import os
-import pickle
-import subprocess
-import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ytrue
+from laws import assert_config_is_the_encoder, assert_passes_with, assert_survives_the_config
 from reference import yolo as reference
-from strategies import Places, annotations, yolo_encoders
-from ytrue import Annotations, Encoder
+from strategies import Places, annotations, scattered, yolo_encoders
+from ytrue import Annotations
 from ytrue.boxes import clip
 from ytrue.contract import LOST
-from ytrue.encoders import YoloEncoder, from_config
+from ytrue.encoders import YoloEncoder
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 laws = settings(
@@ -45,12 +42,6 @@ def assert_same(got, expected, ulp=0):
             np.testing.assert_array_max_ulp(got[name], array, maxulp=ulp)
         else:
             np.testing.assert_array_equal(got[name], array, err_msg=name)
-
-
-def scattered(rng, count, side, classes=5):
-    size = np.exp(rng.uniform(np.log(2), np.log(side * 0.8), (count, 2)))
-    low = rng.uniform(-0.1 * side, side, (count, 2))
-    return Annotations(np.hstack((low, low + size)), rng.integers(0, classes, count))
 
 
 def crowded(data, encoder, **options):
@@ -133,12 +124,6 @@ def test_many_threads_and_few_give_one_answer():
     target = encoder.encode_batch(batch)  # 40 x 100 kB: shared out
     for i, one in enumerate(batch):
         assert_same({name: array[i] for name, array in target.items()}, encoder.encode(one))
-
-
-def test_an_empty_batch_has_the_shapes_of_any():
-    encoder = YoloEncoder(64, V3, stride=(8, 16, 32), num_classes=3)
-    for name, array in encoder.encode_batch([]).items():
-        assert array.shape == (0, *encoder.spec[name][0])
 
 
 @laws
@@ -426,29 +411,13 @@ OTHER_VALUES = {
 
 @pytest.mark.parametrize("name", [f.name for f in fields(YoloEncoder)])
 def test_every_parameter_survives_the_config_and_changes_the_digest(name):
-    other = replace(BASE, **{name: OTHER_VALUES[name]})
-    again = from_config(json.loads(json.dumps(other.config())))
-    assert again == other != BASE
-    assert again.digest == other.digest != BASE.digest
-    assert pickle.loads(pickle.dumps(other)) == other
-    assert again.spec == other.spec
+    assert_survives_the_config(BASE, name, OTHER_VALUES[name])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_config_is_json_and_builds_an_equal_encoder(data):
-    encoder = data.draw(yolo_encoders())
-    assert isinstance(encoder, Encoder)
-    again = from_config(json.loads(json.dumps(encoder.config())))
-    assert again == encoder
-    assert again.digest == encoder.digest
-    target = encoder.encode(Annotations())
-    assert {name: (a.shape, a.dtype) for name, a in target.items()} == encoder.spec
-
-
-def test_encoders_are_frozen():
-    with pytest.raises(AttributeError):
-        BASE.num_classes = 4
+    assert_config_is_the_encoder(data.draw(yolo_encoders()))
 
 
 def make(anchors=((8, 8),), **options):
@@ -497,14 +466,6 @@ def test_bad_arguments_are_named_with_what_is_allowed(call, message):
 @pytest.mark.parametrize("variable", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
 def test_kernels_pass_with_bounds_checked_and_without_compilation(variable, tmp_path):
     """A read past an array's end is silent in compiled code; here it is an IndexError."""
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
-               __file__, "-k", "equals_its_twin or batch or example or decode or odd"]  # fmt: skip
-    done = subprocess.run(
-        command,
-        env=os.environ | {variable: "1", "NUMBA_CACHE_DIR": str(tmp_path), "YTRUE_EXAMPLES": "15"},
-        cwd=os.path.dirname(os.path.dirname(__file__)),
-        capture_output=True,
-        text=True,
-        check=False,
+    assert_passes_with(
+        variable, __file__, "equals_its_twin or batch or example or decode or odd", tmp_path
     )
-    assert done.returncode == 0, done.stdout[-3000:]

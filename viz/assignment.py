@@ -14,14 +14,29 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ytrue.annotations import Example
-from ytrue.contract import IGNORE, LOST, POSITIVE, Assignment
+from ytrue.contract import IGNORE, LOST, POSITIVE, Assignment, Outcome
 from ytrue.datasets.pixels import PAD, pad_to, place_pixels, read_image
 from ytrue.resizing import ResizeMode, place
 from ytrue.viz import style
-from ytrue.viz.drawing import class_name, image_axes, rectangle, say, write_labels
+from ytrue.viz.drawing import (
+    LONG_SIDE,
+    Sheet,
+    box_key,
+    check_object,
+    class_name,
+    dot_key,
+    image_axes,
+    new_sheet,
+    padding_key,
+    rectangle,
+    say,
+    shade_padding,
+    view_of,
+    write_labels,
+    write_legend,
+)  # fmt: skip
 
 MOST_BOXES: Final = 40
-_LONG_SIDE: Final = 1180
 _PANEL_SIDE: Final = 520
 
 
@@ -37,9 +52,9 @@ def show_assignment(
 ) -> Figure:
     """Draw an image in the network's frame with its objects and their positive anchors.
 
-    Boxes are objects: green got anchors on merit, orange only reserved ones, red none; violet
-    hatching is a crowd. Dots are centres of positive anchors in their level's colour, ringed
-    where reserved; white specks are ignored anchors.
+    Boxes are objects: green got anchors on merit, orange only reserved ones (of cells: only as
+    second choice), red none; violet hatching is a crowd. Dots are centres of positive anchors in
+    their level's colour, ringed where reserved; white specks are ignored anchors.
 
     Args:
         image: the example (its file is read), or (H, W, 3) uint8 pixels of the frame.
@@ -54,8 +69,7 @@ def show_assignment(
         ValueError: no such object.
         DataError: the image file cannot be read.
     """
-    if object is not None and not 0 <= object < len(assignment):
-        raise ValueError(f"object={object}: the image has {len(assignment)} objects, from 0")
+    check_object(object, len(assignment))
     pixels, names = frame_pixels(image, assignment.image_size, resize), classes
     if isinstance(image, Example):
         names = image.classes
@@ -68,7 +82,7 @@ def show_assignment(
 def show_example(example: Example) -> Figure:
     """Draw an example in its own pixels: boxes, labels, outlines and keypoints."""
     pixels = read_image(example.path)
-    scale = min(1.0, _LONG_SIDE / max(pixels.shape[:2]))
+    scale = min(1.0, LONG_SIDE / max(pixels.shape[:2]))
     figure = style.new_figure(max(360, pixels.shape[1] * scale), pixels.shape[0] * scale + 30)
     axes = image_axes(figure, pixels, bottom=0.0, top=1 - 30 / (pixels.shape[0] * scale + 30))
     objects = example.annotations
@@ -104,14 +118,6 @@ class _Scene:
     def levels(self) -> list[int]:
         return [int(level) for level in np.unique(self.assignment.position_level)]
 
-    def colour(self, k: int) -> str:
-        outcome = self.assignment.outcome[k]
-        if outcome == "crowd":
-            return style.CROWD
-        if outcome in LOST:
-            return style.LOST
-        return style.FORCED if outcome == "forced" else style.MATCHED
-
     def label(self, k: int) -> str:
         a = self.assignment
         name = class_name(self.classes, int(a.annotations.labels[k]))
@@ -119,7 +125,26 @@ class _Scene:
             return f"{name}: crowd"
         if a.outcome[k] in LOST:
             return f"#{k} {name}: lost, {a.outcome[k]}"
-        return f"#{k} {name}: {a.positives[k]} · {a.best_iou[k]:.2f}"
+        best = f" · {a.best_iou[k]:.2f}" if a.by_overlap else ""
+        return f"#{k} {name}: {a.positives[k]}{best}"
+
+
+def objects_and_lost(a: Assignment) -> str:
+    """Say how many objects there are and how many of them are lost."""
+    count, lost = len(a), len(a.lost)
+    said = f"{count} object{'s' * (count != 1)}"
+    return (
+        f"{said}, {lost} of them lost" if lost else f"{said}, none lost" if count else "no objects"
+    )
+
+
+def outcome_colour(outcome: Outcome) -> str:
+    """Return the colour of an object's box."""
+    if outcome == "crowd":
+        return style.CROWD
+    if outcome in LOST:
+        return style.LOST
+    return style.FORCED if outcome == "forced" else style.MATCHED
 
 
 def frame_pixels(
@@ -148,32 +173,17 @@ def frame_pixels(
     )
 
 
-def _view(a: Assignment) -> tuple[int, int]:
-    """Return the (height, width) of the frame worth showing: the content and a strip of padding."""
-    height, width = a.image_size
-    if a.annotations.content is None:
-        return height, width
-    _, _, y_max, x_max = a.annotations.content
-    return min(height, int(y_max + 0.05 * height)), min(width, int(x_max + 0.05 * width))
-
-
 def _single(scene: _Scene, title: str) -> Figure:
-    height, width = _view(scene.assignment)
-    scale = _LONG_SIDE / max(height, width)
-    head, legend = 34, 220
-    figure_height = max(height * scale + head, 380)
-    figure = style.new_figure(width * scale + legend, figure_height)
-    share = width * scale / (width * scale + legend)
-    axes = image_axes(figure, scene.pixels[:height, :width], bottom=1 - (height * scale + head) / figure_height,
-                 width=share, top=1 - head / figure_height)  # fmt: skip
-    hidden = _draw(axes, scene, scene.levels, 1 / scale)
-    say(figure, title or _headline(scene), 11.5)
-    _legend(figure, scene, share, hidden, 1 - head / figure_height)
-    return figure
+    height, width = view_of(scene.assignment.annotations, scene.assignment.image_size)
+    sheet = new_sheet(scene.pixels[:height, :width])
+    hidden = _draw(sheet.axes, scene, scene.levels, 1 / sheet.scale)
+    say(sheet.figure, title or _headline(scene), 11.5)
+    _legend(sheet, scene, hidden)
+    return sheet.figure
 
 
 def _panels(scene: _Scene, title: str) -> Figure:
-    height, width = _view(scene.assignment)
+    height, width = view_of(scene.assignment.annotations, scene.assignment.image_size)
     scale = _PANEL_SIDE / max(height, width)
     levels = scene.levels
     columns = min(3, len(levels))
@@ -207,10 +217,8 @@ def _headline(scene: _Scene) -> str:
     if scene.chosen is not None:
         name = class_name(scene.classes, int(a.annotations.labels[scene.chosen]))
         return f"object {scene.chosen}, {name}: {a.why(scene.chosen)}"
-    lost = len(a.lost)
-    said = f"{len(a)} objects, " + (f"{lost} of them lost" if lost else "none lost")
     positive, ignored = (int((a.state == s).sum()) for s in (POSITIVE, IGNORE))
-    return f"{said}; of {a.state.size:,} anchors {positive} positive, {ignored} ignored"
+    return f"{objects_and_lost(a)}; of {a.state.size:,} {_positions(a)} {positive} positive, {ignored} ignored"
 
 
 def _draw(
@@ -219,7 +227,7 @@ def _draw(
     """Draw everything of the given levels; `pixel`: frame pixels in a pixel of the picture."""
     a = scene.assignment
     at = np.isin(a.position_level, levels)
-    _shade_padding(axes, a)
+    shade_padding(axes, a.annotations, a.image_size)
     many = len(a) > 60
     for k in range(len(a)):
         if a.outcome[k] == "crowd":
@@ -231,7 +239,7 @@ def _draw(
             thick = (0.9 if many else 1.8) * (0.5 if faint else 1.0)
             dashed = "--" if a.outcome[k] in LOST else "-"
             axes.add_patch(
-                rectangle(a.annotations.boxes[k], scene.colour(k), thick, linestyle=dashed,
+                rectangle(a.annotations.boxes[k], outcome_colour(scene.assignment.outcome[k]), thick, linestyle=dashed,
                            alpha=0.45 if faint else 1.0)
             )  # fmt: skip
     centres = (a.boxes[:, :2] + a.boxes[:, 2:]) / 2
@@ -246,31 +254,24 @@ def _draw(
     if not labels:
         return 0
     texts = [
-        (a.annotations.boxes[k], scene.label(k), scene.colour(k), _priority(scene, k))
+        (
+            a.annotations.boxes[k],
+            scene.label(k),
+            outcome_colour(scene.assignment.outcome[k]),
+            label_rank(a, k),
+        )
         for k in range(len(a))
         if scene.chosen in (None, k) and np.isfinite(a.annotations.boxes[k]).all()
     ]
     return write_labels(axes, texts, pixel)
 
 
-def _priority(scene: _Scene, k: int) -> float:
+def label_rank(a: Assignment, k: int) -> float:
     """Return what is labelled first: the lost, the forced, then the large."""
-    y_min, x_min, y_max, x_max = scene.assignment.annotations.boxes[k]
-    rank = {"forced": 1e9}.get(scene.assignment.outcome[k], 0.0)
-    rank = 1e12 if scene.assignment.outcome[k] in LOST else rank
+    y_min, x_min, y_max, x_max = a.annotations.boxes[k]
+    rank = {"forced": 1e9}.get(a.outcome[k], 0.0)
+    rank = 1e12 if a.outcome[k] in LOST else rank
     return rank + float((y_max - y_min) * (x_max - x_min))
-
-
-def _shade_padding(axes: Axes, a: Assignment) -> None:
-    if a.annotations.content is None:
-        return
-    y_min, x_min, y_max, x_max = a.annotations.content
-    height, width = a.image_size
-    for box in ((0, 0, height, x_min), (0, x_max, height, width),
-                (0, x_min, y_min, x_max), (y_max, x_min, height, x_max)):  # fmt: skip
-        if box[2] > box[0] and box[3] > box[1]:
-            shade = {"fill": True, "facecolor": "#3a3a40", "hatch": "..", "alpha": 0.85}
-            axes.add_patch(rectangle(np.array(box), "#55555c", 0, **shade))
 
 
 def _dots(
@@ -282,7 +283,8 @@ def _dots(
     mine = np.ones(a.state.size, bool) if scene.chosen is None else a.object == scene.chosen
     for level in scene.levels:
         dots = np.flatnonzero(at & mine & (a.state == POSITIVE) & (a.position_level == level))
-        size = (5 if many else 10) + 3 * (level - scene.finest)
+        # Of cells an object has a few places, of anchors dozens.
+        size = (5 if many else 24 if a.by_cell else 10) + 3 * (level - scene.finest)
         colour = style.level_colour(level, scene.finest)
         plain, reserved = dots[~forced[dots]], dots[forced[dots]]
         axes.scatter(
@@ -304,47 +306,36 @@ def _boxes_of(axes: Axes, scene: _Scene, at: NDArray[np.bool_]) -> None:
         axes.add_patch(rectangle(a.boxes[best], "white", 1.2, linestyle=":"))
 
 
-def _legend(figure: Figure, scene: _Scene, left: float, hidden: int, top: float) -> None:
+def _legend(sheet: Sheet, scene: _Scene, hidden: int) -> None:
     a = scene.assignment
     counts = {name: a.outcome.count(name) for name in ("matched", "forced", "crowd")}
-    handles: list[Any] = [
-        Patch(
-            facecolor="none",
-            edgecolor=style.MATCHED,
-            lw=2,
-            label=f"{counts['matched']} objects matched",
-        ),
-        Patch(
-            facecolor="none",
-            edgecolor=style.FORCED,
-            lw=2,
-            label=f"{counts['forced']} only reserved",
-        ),
-        Patch(facecolor="none", edgecolor=style.LOST, lw=2, ls="--", label=f"{len(a.lost)} lost"),
+    handles: list[Line2D | Patch] = [
+        box_key(style.MATCHED, f"{counts['matched']} objects matched", lw=2)
     ]
+    if a.by_overlap:  # nothing is reserved elsewhere
+        handles.append(box_key(style.FORCED, f"{counts['forced']} only {a.forced_word}", lw=2))
+    handles.append(box_key(style.LOST, f"{len(a.lost)} lost", lw=2, ls="--"))
     if counts["crowd"]:
         label = f"{counts['crowd']} crowd region{'s' * (counts['crowd'] > 1)}"
-        handles.append(Patch(facecolor="none", edgecolor=style.CROWD, hatch="/", label=label))
+        handles.append(box_key(style.CROWD, label, hatch="/"))
     for level in scene.levels:
         n = int(((a.position_level == level) & (a.state == POSITIVE)).sum())
-        handles.append(_dot(style.level_colour(level, scene.finest), f"{n} positive on P{level}"))
-    handles.append(_dot("white", f"{len(a.forced_positions)} of them reserved", edge=style.FORCED))
-    handles.append(_dot("#dddddd", f"{int((a.state == IGNORE).sum())} ignored", size=3))
+        colour = style.level_colour(level, scene.finest)
+        handles.append(dot_key(colour, f"{n} positive on P{level}"))
+    if a.by_overlap:
+        label = f"{len(a.forced_positions)} of them {a.forced_word}"
+        handles.append(dot_key("white", label, edge=style.FORCED))
+    handles.append(dot_key("#dddddd", f"{int((a.state == IGNORE).sum())} ignored", size=3))
     if a.annotations.content is not None:
-        handles.append(Patch(facecolor="#3a3a40", hatch="..", edgecolor="#55555c", label="padding"))
-    legend = figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(left, top), fontsize=8.6, frameon=False,
-        borderaxespad=0.4,
-    )  # fmt: skip
-    legend.set_in_layout(False)
-    note = "label: #object class: anchors · best IoU"
-    if hidden:
-        note += f"\n{hidden} labels left out for room"
-    figure.text(left + 0.008, 0.012, note, fontsize=7.4, color="#555555", va="bottom")
+        handles.append(padding_key())
+    note = f"label: #object class: {_positions(a)}{' · best IoU' if a.by_overlap else ''}"
+    if a.by_cell:
+        note += "\nof the shapes, on one centre;\na dot lies on the centre of its cell"
+    write_legend(sheet, handles, note, hidden)
 
 
-def _dot(colour: str, label: str, *, edge: str = "black", size: float = 6) -> Line2D:
-    return Line2D(
-        [], [], linestyle="", marker="o", markersize=size, markerfacecolor=colour,
-        markeredgecolor=edge, markeredgewidth=1.4 if edge != "black" else 0.5, label=label,
-    )  # fmt: skip
+def _positions(a: Assignment) -> str:
+    """Return what positions are called: a cell's place is one of its anchors."""
+    if a.by_cell:
+        return "places"
+    return "anchors" if a.by_overlap else "cells"

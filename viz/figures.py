@@ -69,19 +69,21 @@ def show_audit(audit: Audit) -> Figure:
     _bars(axes[0], audit.owned(), "objects by positions they own")
     _best_iou(axes[1], audit)
     _sizes(axes[2], audit)
-    _stacked(axes[3], audit.by_level(), "objects by level of their best anchor")
-    if audit.by_level():  # coarse levels have short bars: room for the one legend of all three
-        axes[3].legend(fontsize=8, loc="lower right", framealpha=0.8)
-    _stacked(axes[4], audit.by_ratio(), "objects by width : height")
+    word = audit.forced_word
+    of_level = f"objects by level of their {'best anchor' if audit.by_overlap else 'cell'}"
+    _stacked(axes[3], audit.by_level(), of_level, word)
+    _stacked(axes[4], audit.by_ratio(), "objects by width : height", word)
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
-    _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes))
+    _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes), word)
     figure.suptitle(
         f"{audit.num_images:,} images, {audit.num_objects:,} objects at "
         f"{audit.image_size[0]}x{audit.image_size[1]}: {audit.lost_share:.1%} lost, "
-        f"{audit.forced_share:.1%} only reserved, {audit.ignored_share:.2%} of positions ignored",
+        f"{audit.forced_share:.1%} only {audit.forced_word}, {audit.ignored_share:.2%} of positions ignored",
         fontsize=12,
     )
-    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    keys = axes[4].get_legend_handles_labels()  # those of all three plots above it
+    figure.legend(*keys, loc="lower center", ncols=3, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.03, 1, 0.97))
     return figure
 
 
@@ -97,12 +99,20 @@ def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
 
 
 def _best_iou(axes: Axes, audit: Audit) -> None:
+    if not audit.by_overlap:
+        _stacked(axes, audit.by_size(), "objects by size", audit.forced_word)
+        return
     best = audit.rows.best_iou[audit.matchable]
     axes.hist(best, bins=np.linspace(0, 1, 41).tolist(), color=style.BARS)
-    for name in ("negative_iou", "positive_iou"):
-        if name in audit.encoder:
-            axes.axvline(audit.encoder[name], color=style.LOST, lw=1, ls="--")
-    style.finish(axes, "best IoU of each object (dashed: thresholds)")
+    thresholds = []
+    if audit.encoder.get("matcher", "iou") == "iou":
+        names = ("negative_iou", "positive_iou")
+        thresholds = [audit.encoder[name] for name in names if name in audit.encoder]
+    for threshold in thresholds:
+        axes.axvline(threshold, color=style.LOST, lw=1, ls="--")
+    dashed = " (dashed: thresholds)" if thresholds else ""
+    shapes = " with an anchor on its centre" if audit.by_cell else ""
+    style.finish(axes, f"best IoU of each object{shapes}{dashed}")
 
 
 def _sizes(axes: Axes, audit: Audit) -> None:
@@ -122,14 +132,14 @@ def _sizes(axes: Axes, audit: Audit) -> None:
     style.finish(axes, "object size at the network's input, px")
 
 
-def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str) -> None:
+def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str, forced_word: str) -> None:
     names = [name if len(name) <= 18 else name[:17] + "…" for name in rows]
     lost = np.array([row["lost"] for row in rows.values()], float)
     forced = np.array([row["forced"] for row in rows.values()], float)
     matched = np.array([row["objects"] for row in rows.values()], float) - lost - forced
     y = np.arange(len(names))
     axes.barh(y, matched, color=style.BARS, label="matched")
-    axes.barh(y, forced, left=matched, color=style.FORCED, label="only reserved")
+    axes.barh(y, forced, left=matched, color=style.FORCED, label=f"only {forced_word}")
     axes.barh(y, lost, left=matched + forced, color=style.LOST, label="lost")
     axes.set_yticks(y, names, fontsize=7 if len(names) > 8 else 8)
     for text in axes.get_yticklabels():

@@ -85,7 +85,7 @@ def _panel(axes: Axes, assignment: PointAssignment, level: int, chosen: int | No
         for m in np.flatnonzero(lost)[:_MOST_REASONS]:
             axes.annotate(
                 assignment.outcome[m], (points[m, 1], points[m, 0]), (5, -3),
-                textcoords="offset points", fontsize=7, color=style.LOST, annotation_clip=True,
+                textcoords="offset points", fontsize=7, color=style.on_dark(style.LOST), annotation_clip=True,
                 bbox={"facecolor": style.TEXT_BACK, "edgecolor": "none", "pad": 0.8},
             )  # fmt: skip
     axes.set_title(f"{rows}x{columns}", fontsize=8.5, pad=2)

@@ -9,10 +9,12 @@ import numpy as np
 
 from ytrue.annotations import Example
 from ytrue.auditing import Audit
+from ytrue.comparing import Comparison
 from ytrue.contract import Assignment, PointAssignment
 from ytrue.datasets.dataset import Dataset
 from ytrue.pointauditing import PointAudit
 from ytrue.viz.assignment import show_assignment, show_example
+from ytrue.viz.comparison import comparison_fragment
 from ytrue.viz.keypoints import show_points
 from ytrue.viz.page import audit_fragment, point_fragment, table
 from ytrue.viz.style import png_bytes
@@ -31,11 +33,13 @@ def notebook_png(value: object) -> bytes | None:
 
 
 def notebook_html(value: object) -> str:
-    """Return the table of an `Audit`, `PointAudit` or `Dataset`."""
+    """Return the table of an `Audit`, `PointAudit`, `Comparison` or `Dataset`."""
     if isinstance(value, Audit):
         return audit_fragment(value)
     if isinstance(value, PointAudit):
         return point_fragment(value)
+    if isinstance(value, Comparison):
+        return comparison_fragment(value)
     if isinstance(value, Dataset):
         counts = np.bincount(value.objects.label, minlength=value.num_classes)
         rows = sorted(zip(value.classes, counts.tolist(), strict=True), key=lambda row: -row[1])

@@ -14,7 +14,7 @@ from ytrue.auditing import Audit
 from ytrue.jointauditing import JointAudit
 from ytrue.pointauditing import PointAudit
 from ytrue.viz.figures import show_audit
-from ytrue.viz.style import png_bytes
+from ytrue.viz.style import jpeg_bytes, png_bytes
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
@@ -41,19 +41,32 @@ def report_html(
         path: the file to write.
         pictures: (caption, figure) pairs shown below the tables.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     shown = "".join(
-        f"<figure>{_image(figure, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figure>{picture_tag(figure, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, figure in pictures
     )
+    return write_page(
+        path, "ytrue audit", f"<h1>What your detector is taught</h1>{_body(audit)}{shown}"
+    )
+
+
+def write_page(path: str | Path, title: str, body: str, *, style: str = "") -> Path:
+    """Write HTML as a page of its own, with more style where it needs some; return its path."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>ytrue audit</title>'
-        f"<style>{_STYLE}</style></head><body><h1>What your detector is taught</h1>"
-        f"{_body(audit)}{shown}</body></html>\n"
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/><title>{escape(title)}</title>'
+        f"<style>{_STYLE}{style}</style></head><body>{body}</body></html>\n"
     )
     target.write_text(page, encoding="utf-8")
     return target
+
+
+def picture_tag(figure: Figure, caption: str, *, photograph: bool = False) -> str:
+    """Return a figure as an HTML image that holds its own pixels: PNG, or JPEG of a photograph."""
+    kind, pixels = ("jpeg", jpeg_bytes(figure)) if photograph else ("png", png_bytes(figure))
+    data = base64.b64encode(pixels).decode()
+    return f'<img alt="{escape(caption, quote=True)}" src="data:image/{kind};base64,{data}"/>'
 
 
 def _body(audit: Audit | PointAudit | JointAudit) -> str:
@@ -73,12 +86,12 @@ def _body(audit: Audit | PointAudit | JointAudit) -> str:
 
 def _objects(audit: Audit) -> str:
     return f"""{audit_fragment(audit)}
-<h2>In pictures</h2>{_image(show_audit(audit), "plots of the audit")}
+<h2>In pictures</h2>{picture_tag(show_audit(audit), "plots of the audit")}
 <h2>By size</h2>{summary_table(audit.by_size())}
 <h2>By width : height</h2>{summary_table(audit.by_ratio())}
 <h2>By level of the best anchor</h2>{summary_table(audit.by_level())}
 <h2>By class</h2>{summary_table(audit.by_class())}
-<h2>Images with most lost or only reserved objects</h2>{_records(audit.worst_images(20))}
+<h2>Images with most lost or only {audit.forced_word} objects</h2>{_records(audit.worst_images(20))}
 <h2>Lost objects</h2>{_lost(audit.lost_objects())}"""
 
 
@@ -107,7 +120,7 @@ def audit_fragment(audit: Audit) -> str:
     outcomes = {name: n for name, n in audit.outcomes().items() if n}
     return (
         f"<p>{audit.num_images:,} images, {audit.num_objects:,} objects: "
-        f"<b>{audit.lost_share:.1%} lost</b>, {audit.forced_share:.1%} only reserved; "
+        f"<b>{audit.lost_share:.1%} lost</b>, {audit.forced_share:.1%} only {audit.forced_word}; "
         f"{audit.ignored_share:.2%} of positions ignored.</p>"
         + table(owned[0], [owned[1]])
         + table(("outcome", *outcomes), [("objects", *outcomes.values())])
@@ -154,8 +167,3 @@ def _records(records: Sequence[Mapping[str, Any]]) -> str:
 def _lost(lost: Sequence[Mapping[str, Any]]) -> str:
     more = f'<p class="quiet">and {len(lost) - 200} more</p>' if len(lost) > 200 else ""
     return _records(lost[:200]) + more
-
-
-def _image(figure: Figure, caption: str) -> str:
-    data = base64.b64encode(png_bytes(figure)).decode()
-    return f'<img alt="{escape(caption, quote=True)}" src="data:image/png;base64,{data}"/>'

@@ -30,6 +30,7 @@ def print_polygon_tuning(tuning: PolygonTuning, console: Console) -> None:
     chosen = tuning.recommended
     console.print(
         f"Recommended: {chosen.bins} bins, the fewest within {tuning.max_loss:g} of the best mean IoU. "
-        f"Take them with --task polygon --set bins={chosen.bins} --set part_rule={tuning.part_rule}.",
+        f"Take them with --task polygon --set bins={chosen.bins} --set part_rule={tuning.part_rule} "
+        f"--set points={tuning.points}.",
         highlight=False,
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind eyes as well.
@@ -32,11 +33,26 @@ CURVES: Final = (
 """As `LEVELS`, but all of them seen as thin lines on white."""
 
 DPI: Final = 100
+_LEAST_BRIGHTNESS: Final = 0.5
 
 
 def level_colour(level: int, finest: int) -> str:
     """Return the colour of a pyramid level."""
     return LEVELS[(level - finest) % len(LEVELS)]
+
+
+def on_dark(colour: str) -> str:
+    """Return a colour for text on `TEXT_BACK`: itself, or as much lighter as it takes to read it.
+
+    Brightness is that of Rec. 601, 0.299 R + 0.587 G + 0.114 B.
+    """
+    red, green, blue = to_rgb(colour)
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    if brightness >= _LEAST_BRIGHTNESS:
+        return colour
+    white = (_LEAST_BRIGHTNESS - brightness) / (1 - brightness)
+    rest = 1 - white
+    return to_hex((red * rest + white, green * rest + white, blue * rest + white))
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -57,6 +73,13 @@ def png_bytes(figure: Figure) -> bytes:
     """Return a figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def jpeg_bytes(figure: Figure) -> bytes:
+    """Return a figure as JPEG bytes, a third of the PNG's where it shows a photograph."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 88, "subsampling": 0})
     return buffer.getvalue()
 
 

@@ -95,11 +95,12 @@ def _print_objects(audit: Audit, console: Console) -> None:
     console.print(f"  {outcomes or 'no objects'}")
     owned = ", ".join(f"{n:,} own {name}" for name, n in audit.owned().items())
     console.print(f"  {owned}; {audit.ignored_share:.2%} of positions are ignored")
-    console.print(_summary("size at the input", audit.by_size()))
-    console.print(_summary("width : height", audit.by_ratio()))
-    console.print(_summary("level", audit.by_level()))
+    word = audit.forced_word
+    console.print(_summary("size at the input", audit.by_size(), word))
+    console.print(_summary("width : height", audit.by_ratio(), word))
+    console.print(_summary("level", audit.by_level(), word))
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
-    console.print(_summary("class", dict(classes[:_MOST_CLASSES])))
+    console.print(_summary("class", dict(classes[:_MOST_CLASSES]), word))
     if len(classes) > _MOST_CLASSES:
         console.print(
             f"  ... and {len(classes) - _MOST_CLASSES} more classes (--json, --html list all)"
@@ -107,7 +108,7 @@ def _print_objects(audit: Audit, console: Console) -> None:
     worst = audit.worst_images(5)
     if worst:
         named = ", ".join(
-            f"{escape(str(row['image_id']))} ({row['lost']} lost, {row['forced']} reserved)"
+            f"{escape(str(row['image_id']))} ({row['lost']} lost, {row['forced']} {word})"
             for row in worst
         )
         console.print(f"[bold]look at[/] {named}", highlight=False)
@@ -134,9 +135,9 @@ def _print_points(audit: PointAudit, console: Console) -> None:
         console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False)
 
 
-def _summary(name: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
+def _summary(name: str, rows: Mapping[str, Mapping[str, float]], forced_word: str) -> Table:
     table = numbers_table(
-        name, "objects", "lost", "reserved", "positives", "best IoU p10", "median", "p90"
+        name, "objects", "lost", forced_word, "positives", "best IoU p10", "median", "p90"
     )
     for label, row in rows.items():
         if not row["objects"]:
@@ -144,6 +145,6 @@ def _summary(name: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
         ious = (row["best_iou_p10"], row["best_iou_median"], row["best_iou_p90"])
         table.add_row(
             escape(label), f"{row['objects']:,.0f}", f"{row['lost']:,.0f}", f"{row['forced']:,.0f}",
-            f"{row['positives']:,.0f}", *(f"{iou:.2f}" for iou in ious),
+            f"{row['positives']:,.0f}", *("-" if iou != iou else f"{iou:.2f}" for iou in ious),
         )  # fmt: skip
     return table

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ytrue.annotations import Annotations, Example
     from ytrue.auditing import Audit, audit
+    from ytrue.comparing import Comparison, compare
     from ytrue.contract import IGNORE, NEGATIVE, POSITIVE, Assignment, Encoder, PointAssignment
     from ytrue.errors import DataError, Problem
     from ytrue.pointauditing import PointAudit
@@ -29,6 +30,8 @@ _HOME = {
     "Problem": "errors",
     "Audit": "auditing",
     "audit": "auditing",
+    "Comparison": "comparing",
+    "compare": "comparing",
     "PointAudit": "pointauditing",
     "KeypointTuning": "tuning",
     "PolygonTuning": "polygontuning",
@@ -45,6 +48,7 @@ __all__ = [
     "Annotations",
     "Assignment",
     "Audit",
+    "Comparison",
     "DataError",
     "Encoder",
     "Example",
@@ -54,6 +58,7 @@ __all__ = [
     "PolygonTuning",
     "Problem",
     "audit",
+    "compare",
     "tune_keypoints",
     "tune_polygons",
 ]

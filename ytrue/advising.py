@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -12,17 +12,25 @@ from ytrue.contract import OUTCOMES
 if TYPE_CHECKING:
     from ytrue.auditing import Audit
 
+    Rules = tuple[Callable[[Audit], Iterator[str]], ...]
+
 TINY_PIXELS: Final = 12.0
 MANY: Final = 0.15  # a share that is worth a sentence
 FEW_OBJECTS: Final = 10
 IMBALANCE: Final = 100.0
+POOR_IOU: Final = 0.4  # of an object and an anchor on one centre
 
 
 def advise(audit: Audit) -> list[str]:
     """Return the sentences of every rule that has something to say, the gravest first."""
     if audit.num_objects == 0:
         return ["No object in the dataset: a network would learn background only."]
-    return [sentence for rule in _RULES for sentence in rule(audit)]
+    rules = _CENTRE_RULES
+    if audit.by_overlap:
+        rules = _CELL_RULES if audit.by_cell else _ANCHOR_RULES
+    return [
+        sentence for rule in (_lost, *rules, _classes, _ignored, _empty) for sentence in rule(audit)
+    ]
 
 
 def _lost(audit: Audit) -> Iterator[str]:
@@ -33,24 +41,42 @@ def _lost(audit: Audit) -> Iterator[str]:
     words = ", ".join(f"{n} {name}" for name, n in zip(OUTCOMES, reasons, strict=True) if n)
     yield f"{lost} of {int(audit.matchable.sum())} objects own no position and teach nothing ({words})."
     low = int(reasons[OUTCOMES.index("low-iou")] + reasons[OUTCOMES.index("taken")])
-    if low and audit.encoder.get("force", "greedy") != "greedy":
+    if low and audit.by_cell:
+        yield f"{low} of them found no free anchor in their cells: {_more_places(audit)} would hold them."
+    elif low and audit.encoder.get("force", "greedy") != "greedy":
         yield (
             f"{low} of them would own a position under the preset ytrue, which reserves one for "
             "every object that overlaps any."
         )
+    pointless = int(reasons[OUTCOMES.index("no-point")])
+    if pointless and audit.by_overlap:
+        yield (
+            f"{pointless} of them have no anchor near their centre that is centred in them and "
+            "overlaps them enough: finer levels (--set min_level) would give them some, "
+            'force="greedy" reserves one for every object.'
+        )
+    elif pointless:
+        yield (
+            f"{pointless} of them hold no point on a level of their size: a larger input, tiles or "
+            "a finer stride would give them some."
+        )
 
 
 def _tiny(audit: Audit) -> Iterator[str]:
+    finest = min((int(level[1:]) for level in audit.by_level()), default=3)
+    yield from _too_small(
+        audit, f"min_level {max(finest - 1, 1)} would give them anchors of their size"
+    )
+
+
+def _too_small(audit: Audit, remedy: str) -> Iterator[str]:
     sizes = audit.size[audit.matchable]
     share = float((sizes < TINY_PIXELS).mean()) if sizes.size else 0.0
-    if share < MANY:
-        return
-    finest = min((int(level[1:]) for level in audit.by_level()), default=3)
-    yield (
-        f"{share:.0%} of your objects are under {TINY_PIXELS:g} px at "
-        f"{audit.image_size[0]}x{audit.image_size[1]}: a larger input, tiles, or min_level "
-        f"{max(finest - 1, 1)} would give them anchors of their size."
-    )
+    if share >= MANY:
+        yield (
+            f"{share:.0%} of your objects are under {TINY_PIXELS:g} px at "
+            f"{audit.image_size[0]}x{audit.image_size[1]}: a larger input, tiles, or {remedy}."
+        )
 
 
 def _huge(audit: Audit) -> Iterator[str]:
@@ -78,6 +104,72 @@ def _thin(audit: Audit) -> Iterator[str]:
     share = float(((thin > 3) | (thin < 1 / 3)).mean()) if thin.size else 0.0
     if share >= MANY and audit.forced_share < MANY:
         yield f"{share:.0%} of your objects are thinner than 1:3: consider aspect_ratios 4.0 and 0.25."
+
+
+def _small_for_centres(audit: Audit) -> Iterator[str]:
+    yield from _too_small(audit, "a smaller stride (--set stride) would give them more cells")
+
+
+def _small_for_cells(audit: Audit) -> Iterator[str]:
+    stride, _ = _stride_and_anchors(audit)
+    yield from _too_small(audit, f"a stride below {stride:g} (--set stride) would keep them apart")
+
+
+def _second_choice(audit: Audit) -> Iterator[str]:
+    if audit.forced_share < MANY:
+        return
+    forced = audit.rows.outcome == OUTCOMES.index("forced")
+    refused = int((audit.rows.stolen[forced] > 0).sum())
+    others = int(forced.sum()) - refused
+    yield f"{audit.forced_share:.0%} of your objects own only places of their second choice."
+    if refused:
+        yield (
+            f"{refused} of these asked for a place that went to another object: {_more_places(audit)} would "
+            "part them."
+        )
+    if others:
+        yield (
+            f"{others} of these are of no anchor's shape: {_more_anchors(audit)}, or a larger ratio than "
+            f"{_boxes_of(audit)['ratio']:g}."
+        )
+
+
+def _shapes(audit: Audit) -> Iterator[str]:
+    best = audit.rows.best_iou[audit.matchable & ~audit.lost]
+    share = float((best < POOR_IOU).mean()) if best.size else 0.0
+    if share >= MANY:
+        yield (
+            f"{share:.0%} of your objects have an IoU below {POOR_IOU:g} with every anchor put on "
+            f"their centre (median of all {float(np.median(best)):.2f}): {_more_anchors(audit)}."
+        )
+
+
+def _more_places(audit: Audit) -> str:
+    stride, anchors = _stride_and_anchors(audit)
+    return (
+        f"a stride below {stride:g}, more levels or more anchors than {anchors} a cell (--set stride, "
+        "--set anchors)"
+    )
+
+
+def _more_anchors(audit: Audit) -> str:
+    _, anchors = _stride_and_anchors(audit)
+    return (
+        f"more anchors than {anchors} a cell, fitted to your objects (--set anchors, or "
+        "ytrue.anchortuning.fit_anchors)"
+    )
+
+
+def _stride_and_anchors(audit: Audit) -> tuple[float, int]:
+    """Return the height of the finest cells in pixels, and how many anchors a cell has."""
+    boxes = _boxes_of(audit)
+    return audit.image_size[0] / max(rows for rows, _ in boxes["grid"]), len(boxes["anchors"][0])
+
+
+def _boxes_of(audit: Audit) -> Mapping[str, Any]:
+    """Return the config of the `YoloEncoder`, which may be part of another's."""
+    config: Mapping[str, Any] = audit.encoder.get("boxes", audit.encoder)
+    return config
 
 
 def _classes(audit: Audit) -> Iterator[str]:
@@ -110,7 +202,8 @@ def _classes(audit: Audit) -> Iterator[str]:
 
 def _ignored(audit: Audit) -> Iterator[str]:
     if audit.ignored_share > MANY:
-        yield f"{audit.ignored_share:.0%} of all positions are ignored: crowds or padding cover much."
+        why = "crowds, or anchors above ignore_iou," if audit.by_cell else "crowds or padding"
+        yield f"{audit.ignored_share:.0%} of all positions are ignored: {why} cover much."
 
 
 def _empty(audit: Audit) -> Iterator[str]:
@@ -123,6 +216,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-_RULES: Final[tuple[Callable[[Audit], Iterator[str]], ...]] = (
-    _lost, _tiny, _huge, _thin, _classes, _ignored, _empty,
-)  # fmt: skip
+_ANCHOR_RULES: Final[Rules] = (_tiny, _huge, _thin)
+_CELL_RULES: Final[Rules] = (_small_for_cells, _second_choice, _shapes)
+_CENTRE_RULES: Final[Rules] = (_small_for_centres,)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Example
 from ytrue.contract import (
+    FORCED_WORDS,
     IGNORE,
     LOST,
     OUTCOMES,
@@ -90,6 +91,8 @@ class Audit:
         rows: one row for every object.
         image_positives, image_ignored: (I,) positions of each image in that state.
         positions: how many an image has.
+        by_overlap: whether IoU has a part in the assignment; where not, nothing is said of it.
+        by_cell: whether objects ask for anchors of their own cells, as `Assignment` has it.
     """
 
     source: str
@@ -102,6 +105,13 @@ class Audit:
     image_positives: NDArray[np.int64] = field(repr=False)
     image_ignored: NDArray[np.int64] = field(repr=False)
     positions: int
+    by_overlap: bool = True
+    by_cell: bool = False
+
+    @property
+    def forced_word(self) -> str:
+        """What positions are that are owned not on merit: "reserved" or "second choice"."""
+        return FORCED_WORDS[self.by_cell]
 
     @property
     def num_images(self) -> int:
@@ -130,7 +140,7 @@ class Audit:
 
     @property
     def forced_share(self) -> float:
-        """Share of the objects (crowds aside) that own reserved positions only."""
+        """Share of the objects (crowds aside) that own reserved (second choice) positions only."""
         return _share((self.rows.outcome == OUTCOMES.index("forced"))[self.matchable])
 
     @property
@@ -201,7 +211,7 @@ class Audit:
 
     def _summary(self, chosen: NDArray[np.bool_]) -> dict[str, float]:
         chosen = chosen & self.matchable
-        best = self.rows.best_iou[chosen]
+        best = self.rows.best_iou[chosen & self.by_overlap]
         quantiles = np.quantile(best, (0.1, 0.5, 0.9)) if best.size else np.full(3, np.nan)
         return {
             "objects": int(chosen.sum()),
@@ -233,7 +243,10 @@ class Audit:
         ]
 
     def lost_objects(self) -> list[dict[str, Any]]:
-        """Return every lost object: image id, index in the image, class, reason, best IoU, size."""
+        """Return every lost object: image id, index in the image, class, reason, size.
+
+        And its best IoU, where that has a part in the assignment (`by_overlap`).
+        """
         rows = self.rows
         return [
             {
@@ -241,7 +254,7 @@ class Audit:
                 "object": int(rows.index[m]),
                 "class": self.classes[rows.label[m]],
                 "reason": OUTCOMES[rows.outcome[m]],
-                "best_iou": round(float(rows.best_iou[m]), 4),
+                **({"best_iou": round(float(rows.best_iou[m]), 4)} if self.by_overlap else {}),
                 "size": round(float(self.size[m]), 1),
             }
             for m in np.flatnonzero(self.lost)
@@ -379,6 +392,8 @@ def audit(
         image_positives=np.array(positives, np.int64),
         image_ignored=np.array(ignored, np.int64),
         positions=first.state.size,
+        by_overlap=first.by_overlap,
+        by_cell=first.by_cell,
     )
 
 

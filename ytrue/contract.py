@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Final, Literal, Protocol, Self, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,27 @@ IGNORE: Final = -1
 Target = dict[str, NDArray[Any]]
 """What an encoder returns: named arrays of one example, or of a batch with a leading axis."""
 
-Spec = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
-"""Name -> (shape, dtype) of one example's target."""
+Spec = dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
+"""Name -> (shape, dtype) of one example's target; None: as many as the batch's largest has."""
 
 Outcome = Literal[
-    "matched", "forced", "crowd", "no-area", "not-finite", "outside", "low-iou", "taken", "padding"
-]
+    "matched", "forced", "crowd", "no-area", "not-finite", "outside", "low-iou", "taken", "padding",
+    "no-point",
+]  # fmt: skip
 """What an object got, or why it got nothing.
 
 matched: at least one position on merit. forced: only positions reserved for it although their
 overlap is below the threshold. crowd: a region to ignore, never matched. Lost: no-area,
 not-finite, outside (of the image), low-iou (overlaps no position enough, and none was reserved),
 taken (every position it could have had went to a better match), padding (every position it had
-lies in padding, which overrides it).
+lies in padding, which overrides it), no-point (no point lies in it that its size admits; of the
+anchors near its centre, none is centred in it and good enough).
 """
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 LOST: Final[tuple[Outcome, ...]] = OUTCOMES[3:]
+
+FORCED_WORDS: Final = {False: "reserved", True: "second choice"}
+"""`Assignment.by_cell` -> what positions are that are owned not on merit."""
 
 PointOutcome = Literal[
     "matched", "unlabelled", "hidden", "crowd", "not-finite", "outside", "padding", "taken"
@@ -122,6 +127,11 @@ class Encoder(Protocol):
         """Return the parameters as plain JSON values; equal config means equal targets."""
         ...
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the encoder that `config()` described."""
+        ...
+
     @property
     def digest(self) -> str:
         """SHA-256 of the config, in hex: identifies the encoder in files."""
@@ -154,6 +164,11 @@ class JointEncoder(Encoder, Protocol):
         ...
 
 
+def encoders_in(encoder: Encoder) -> Mapping[str, Encoder]:
+    """Return name -> encoder of a joint encoder's parts; of another "" -> itself."""
+    return encoder.encoders if isinstance(encoder, JointEncoder) else {"": encoder}
+
+
 def gives_slots_to_points(encoder: Encoder) -> bool:
     """Return whether the encoder is about points: their classes need not be the objects'."""
     return isinstance(encoder.explain(Annotations()), PointAssignment)
@@ -180,9 +195,12 @@ class Assignment:
         forced_positions: (F,) int32, positions that are positive by reservation only.
         boxes: (A, 4) float32, the positions' boxes (shared with the grid, read-only).
         position_level: (A,) int8, the positions' pyramid level (shared with the grid, read-only).
-        positive_iou: the threshold the encoder used, for the words of `why`.
+        positive_iou: the threshold of IoU the encoder used, 0 where it has none; for the words of
+            `why`.
         by_cell: whether objects ask for anchors of their own cells (YOLO) instead of for all that
             overlap them; for the words of `why`.
+        by_overlap: whether IoU has a part in it; where not (CenterNet, FCOS), best_iou is 0
+            throughout and best_position, of those the object could have, the one nearest its centre.
     """
 
     annotations: Annotations
@@ -201,6 +219,7 @@ class Assignment:
     position_level: NDArray[np.int8]
     positive_iou: float
     by_cell: bool = False
+    by_overlap: bool = True
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -210,25 +229,46 @@ class Assignment:
         """Indices of the objects that teach the network nothing."""
         return tuple(i for i, outcome in enumerate(self.outcome) if outcome in LOST)
 
+    @property
+    def forced_word(self) -> str:
+        """What positions are that an object owns not on merit: "reserved" or "second choice"."""
+        return FORCED_WORDS[self.by_cell]
+
     def why(self, index: int) -> str:
         """Say in one sentence what object `index` got, and why."""
         outcome = self.outcome[index]
         n, forced = int(self.positives[index]), int(self.forced[index])
         best, at = float(self.best_iou[index]), f"P{self.level[index]}"
+        what = f"best IoU {best:.2f} on {at}" if self.by_overlap else f"on {at}"
+        if outcome == "matched" and not self.by_overlap:
+            levels = np.unique(self.position_level[self.object == index])
+            return (
+                f"owns {n} position{'s' * (n != 1)} on {' and '.join(f'P{own}' for own in levels)}"
+            )
         if outcome == "matched":
             by_force = f", {forced} of them reserved for it" if forced else ""
-            return f"owns {n} position{'s' * (n != 1)}{by_force}; best IoU {best:.2f} on {at}"
+            return f"owns {n} position{'s' * (n != 1)}{by_force}; {what}"
         if outcome == "forced" and self.by_cell:
             return (
                 f"owns {n} position{'s' * (n != 1)} as second choice: the anchors it asked for "
-                f"(best IoU {best:.2f} on {at}) went to others, or none is of its shape"
+                f"({what}) went to others, or none is of its shape"
+            )
+        if outcome == "forced" and self.positive_iou == 0:
+            return (
+                f"owns {n} position{'s' * (n != 1)} by reservation only ({what}): the anchors near "
+                "its centre went to other objects, or none is centred in it and overlaps it enough"
             )
         if outcome == "forced":
             return (
                 f"owns {n} position{'s' * (n != 1)} by reservation only: its best IoU, {best:.2f} "
                 f"on {at}, is below {self.positive_iou:.2f} or went to another object"
             )
-        return _WORDS[outcome].format(best=best, at=at, threshold=self.positive_iou)
+        if outcome == "no-point" and self.by_overlap:
+            return (
+                f"lost: of the anchors near its centre none is centred in it and overlaps it enough "
+                f"({what})"
+            )
+        return _WORDS[outcome].format(best=best, what=what, threshold=self.positive_iou)
 
     def __repr__(self) -> str:
         counts = {o: self.outcome.count(o) for o in OUTCOMES if o in self.outcome}
@@ -358,6 +398,7 @@ _WORDS: Final[dict[str, str]] = {
     "not-finite": "lost: its box has a coordinate that is not finite",
     "outside": "lost: its box lies outside the image",
     "low-iou": "lost: its best IoU is {best:.2f}, below {threshold:.2f}, and nothing was reserved",
-    "taken": "lost: every position it could have had (best IoU {best:.2f} on {at}) went to another",
-    "padding": "lost: every position it had (best IoU {best:.2f} on {at}) lies in padding",
+    "taken": "lost: every position it could have had ({what}) went to another",
+    "padding": "lost: every position it had ({what}) lies in padding",
+    "no-point": "lost: no point lies in it, near its centre, on a level of its size",
 }

@@ -25,6 +25,24 @@ def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
 
 
+def check_count(name: str, value: float) -> None:
+    """Raise ValueError, naming the argument, if its value is no whole number above 0."""
+    if int(value) != value or value < 1:
+        raise ValueError(f"{name}={value}: expected a whole number above 0")
+
+
+def check_whole(name: str, value: float, least: int) -> None:
+    """Raise ValueError, naming the argument, if its value is no whole number of at least `least`."""
+    if int(value) != value or value < least:
+        raise ValueError(f"{name}={value}: expected a whole number of at least {least}")
+
+
+def check_from_zero(name: str, value: float) -> None:
+    """Raise ValueError, naming the argument, if its value is below 0 or no number."""
+    if not value >= 0:
+        raise ValueError(f"{name}={value}: expected 0 or more")
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One oddity found in a dataset, and what was done about it.

@@ -8,20 +8,17 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask
 
-from ytrue.annotations import Annotations, Polygon
+from ytrue.annotations import Annotations
 from ytrue.auditing import SIZE_BINS, Examples
-from ytrue.encoders.polygon import PolygonEncoder, PolygonVertices, polygons_of
+from ytrue.encoders.polygon import PolygonEncoder, polygons_of
 from ytrue.encoders.yolo import YoloEncoder
 from ytrue.errors import DataError
+from ytrue.outlinefits import counted_outlines, mask_ious, object_mask
 from ytrue.resizing import ResizeMode, place
 
 BINS: Final = (12, 16, 24, 36, 48)
 """Numbers of bins that are tried."""
-
-_Runs = dict[str, Any]  # a mask as pycocotools has it
-_coco_mask: Final[Any] = mask  # its stubs know whole numbers only
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class PolygonTuning:
         source: the dataset, in words.
         image_size: (height, width) of the network input.
         resize: how images were fitted.
-        part_rule: as `PolygonEncoder` has it.
+        part_rule, points: as `PolygonEncoder` has them.
         images: how many there are.
         objects: those with an outline, which is all that was compared.
         without_outline: objects that have a box inside the image and neither polygon nor mask there.
@@ -68,6 +65,7 @@ class PolygonTuning:
     image_size: tuple[int, int]
     resize: ResizeMode
     part_rule: Literal["largest", "hull"]
+    points: Literal["vertices", "outline"]
     images: int
     objects: int
     without_outline: int
@@ -85,7 +83,9 @@ class PolygonTuning:
 
     def encoder(self, boxes: YoloEncoder) -> PolygonEncoder:
         """Return the encoder with the recommended number of bins."""
-        return PolygonEncoder(boxes, bins=self.recommended.bins, part_rule=self.part_rule)
+        return PolygonEncoder(
+            boxes, bins=self.recommended.bins, part_rule=self.part_rule, points=self.points
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
@@ -102,6 +102,7 @@ def tune_polygons(
     *,
     bins: Sequence[int] = BINS,
     part_rule: Literal["largest", "hull"] = "largest",
+    points: Literal["vertices", "outline"] = "vertices",
     max_loss: float = 0.01,
     resize: ResizeMode = "letterbox",
     progress: Callable[[int, int], None] | None = None,
@@ -116,7 +117,7 @@ def tune_polygons(
         dataset: `len`, `[i]` -> Example, `classes`; its objects have polygons or masks.
         image_size: (height, width) of the network input in pixels; one number for a square.
         bins: numbers of bins to try.
-        part_rule: as `PolygonEncoder` has it.
+        part_rule, points: as `PolygonEncoder` has them.
         max_loss: how much mean IoU fewer bins may cost.
         resize: how images are fitted into the network input, as in the pipeline.
         progress: called with (images done, images in all), now and then.
@@ -137,7 +138,8 @@ def tune_polygons(
     classes = max(1, len(dataset.classes))
     boxes = YoloEncoder(image_size, [(8, 8)], grid="global", num_classes=classes)
     encoders = [
-        PolygonEncoder(boxes, bins=count, part_rule=part_rule) for count in sorted(set(bins))
+        PolygonEncoder(boxes, bins=count, part_rule=part_rule, points=points)
+        for count in sorted(set(bins))
     ]
     counts = _Counts(encoders)
     for index in range(len(dataset)):
@@ -156,9 +158,9 @@ def tune_polygons(
     limit, *choices = (counts.choice(row, size) for row in range(len(encoders) + 1))
     return PolygonTuning(
         source=repr(dataset), image_size=boxes.image_size, resize=resize, part_rule=part_rule,
-        images=len(dataset), objects=len(size), without_outline=counts.without_outline,
-        several_parts=counts.several_parts, sizes=sizes, limit=limit, max_loss=max_loss,
-        choices=tuple(choices),
+        points=points, images=len(dataset), objects=len(size),
+        without_outline=counts.without_outline, several_parts=counts.several_parts, sizes=sizes,
+        limit=limit, max_loss=max_loss, choices=tuple(choices),
     )  # fmt: skip
 
 
@@ -176,29 +178,19 @@ class _Counts:
         """Add the objects of an image, in the pixels of the network input."""
         found = [encoder.vertices(annotations) for encoder in self.encoders]
         first = found[0]
-        whole = _rings(first, len(annotations))
+        whole = counted_outlines(first)
         decoded = [polygons_of(one.boxes, one.polar) for one in found]
         takes_part = (first.boxes[:, 2] > first.boxes[:, 0]) & ~annotations.crowd
         for k in np.flatnonzero(takes_part).tolist():
             if not whole[k]:
                 self.without_outline += 1
                 continue
-            truth = self._truth(annotations, k)
-            candidates = [_raster(outlines[k], truth["size"]) for outlines in (whole, *decoded)]
-            self._ious.append(_coco_mask.iou(candidates, [truth], [0])[:, 0])
+            truth = object_mask(annotations, k, self.encoders[0].image_size)
+            self._ious.append(mask_ious([outlines[k] for outlines in (whole, *decoded)], truth))
             height, width = first.boxes[k, 2:] - first.boxes[k, :2]
             self.sides.append(float(np.sqrt(height * width)))
             self.several_parts += bool(first.unused_parts[k])
         self._kept += [len(first.yx), *(int(one.kept.sum()) for one in found)]
-
-    def _truth(self, annotations: Annotations, k: int) -> _Runs:
-        if annotations.polygons is not None and annotations.polygons[k]:
-            return _raster(annotations.polygons[k], self.encoders[0].image_size)
-        assert annotations.masks is not None  # where else would the outline be from
-        given = annotations.masks[k]
-        assert given is not None
-        runs: _Runs = _coco_mask.encode(np.asfortranarray(given.decode()))
-        return runs
 
     def size_of(self) -> NDArray[np.intp]:
         """Return each object's place in `SIZE_BINS`."""
@@ -218,23 +210,3 @@ class _Counts:
             },
             kept_share=float(self._kept[row] / max(1, self._kept[0])),
         )
-
-
-def _rings(found: PolygonVertices, count: int) -> list[Polygon]:
-    """Return the outlines that count, cut to their boxes, as outlines of one part."""
-    ends = np.cumsum(np.bincount(found.object, minlength=count))
-    rings = np.split(found.yx, ends[:-1]) if count else []
-    return [(ring,) if len(ring) else () for ring in rings]
-
-
-def _raster(outline: Polygon, size: Sequence[int]) -> _Runs:
-    """Return the pixels inside any part of an outline, as pycocotools draws them."""
-    height, width = size
-    # Fewer numbers than six are no polygon to pycocotools, four are a box.
-    rings = [part for part in outline if len(part) > 2 and np.isfinite(part).all()]
-    flat = [ring[:, ::-1].astype(np.float64).ravel().tolist() for ring in rings]
-    if not flat:
-        empty: _Runs = _coco_mask.encode(np.zeros((height, width), np.uint8, order="F"))
-        return empty
-    runs: _Runs = _coco_mask.merge(_coco_mask.frPyObjects(flat, height, width))
-    return runs

@@ -78,6 +78,12 @@ class Placement:
         scale = np.tile((self.scale_y, self.scale_x), yx.shape[-1] // 2)
         return np.asarray(yx / scale, np.float32)
 
+    def undo_mask(self, mask: RLE) -> RLE:
+        """Return a mask of the frame in the source's pixels: each has what its centre hits."""
+        content = mask.decode()[: self.size[0], : self.size[1]]
+        rows, columns = (_nearest(self.source[axis], self.size[axis]) for axis in (0, 1))
+        return RLE.from_mask(content[rows[:, None], columns])
+
 
 def place(source: tuple[int, int], frame: tuple[int, int], mode: ResizeMode) -> Placement:
     """Return where an image of `source` (height, width) lands in `frame`.

@@ -13,6 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.encoders.kernels.claims import (
+    MATCHER_IOU,
+    Search,
+    claim_by_iou,
+    claim_nearest,
+    copy_found,
+)
 from ytrue.encoders.kernels.coding import encode_centres, encode_corners
 from ytrue.encoders.kernels.lattice import (
     ANCHOR,
@@ -34,8 +41,7 @@ from ytrue.encoders.kernels.objects import (
 from ytrue.encoders.kernels.windows import (
     ANY_OVERLAP,
     find_by_iou,
-    has_extent,
-    highest_iou,
+    lower,
     lowest_anchor,
 )
 from ytrue.jit import borrowed, kernel
@@ -48,6 +54,8 @@ PADDED = 5  # beside the kinds of `objects`
 class Rules(NamedTuple):
     """The numbers of a matching rule; those marked T have the dtype of the anchors."""
 
+    matcher: int
+    top_k: int  # cells of a level that are near an object's centre
     positive_iou: Any  # T
     negative_iou: Any  # T
     epsilon: Any  # T, added to the union
@@ -71,6 +79,7 @@ class Record(NamedTuple):
     kind: NDArray[Any]  # (N,) int8: MATCHED, CROWD, ... as above
     best_iou: NDArray[Any]  # (N,) T
     best_anchor: NDArray[Any]  # (N,) int32
+    asked: NDArray[Any]  # (N,) int32, anchors that the matcher would have it own, were it alone
     reserved: NDArray[Any]  # (N,) int32, the anchor reserved for it, -1 without
     reserved_iou: NDArray[Any]  # (N,) T
     positives: NDArray[Any]  # (N,) int32
@@ -88,22 +97,18 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
     # four made it return and fault in their pages each time (10 us an image in batches of 16).
     places = np.empty((7, anchors.shape[0] + 1), np.int32)
     numbers = np.empty((2, anchors.shape[0] + 1), anchors.dtype)
-    return _match_borrowed(
-        first, end, anchors, lattice, rules, objects, targets, record, places, numbers
-    )
+    most = _most_cells(lattice.levels) if rules.matcher != MATCHER_IOU else 0
+    cells, distances = np.empty(most, np.int64), np.empty((2, most), np.float64)
+    search = Search(places[:3], numbers[0], places[6], places[3:6], numbers[1], cells, distances)
+    return _match_borrowed(first, end, anchors, lattice, rules, objects, targets, record, search)
 
 
 @kernel
-def _match_borrowed(  # type: ignore[no-untyped-def]
-    first, end, anchors, lattice, rules, objects, targets, record, places, numbers
-):
-    """Do so with `places` (7, A + 1) int32 and `numbers` (2, A + 1) T for what is found."""
+def _match_borrowed(first, end, anchors, lattice, rules, objects, targets, record, search):  # type: ignore[no-untyped-def]
     anchors, lattice, rules = borrowed(anchors), borrowed(lattice), borrowed(rules)
     objects, targets, record = borrowed(objects), borrowed(targets), borrowed(record)
-    places, numbers = borrowed(places), borrowed(numbers)
-    found, claimed, chosen = places[:3], places[3:6], places[6]
-    overlaps, highest = numbers[0], numbers[1]
-    bad = -1
+    search, bad = borrowed(search), -1
+    found, overlaps, claimed = search.found, search.overlaps, search.claimed
     for image in range(first, end):
         state, label = targets.state[image], targets.label[image]
         box, owner = targets.box[image], targets.object[image]
@@ -112,10 +117,14 @@ def _match_borrowed(  # type: ignore[no-untyped-def]
         owner[:] = -1
         state[:] = 0
         bad = max(bad, _classify(begin, stop, rules, objects, record))
-        n = _overlap(
-            begin, stop, lattice, rules, objects.boxes, record, state, owner, highest,
-            found, overlaps, chosen, claimed,
-        )  # fmt: skip
+        if rules.matcher == MATCHER_IOU:
+            n = claim_by_iou(
+                begin, stop, lattice, rules, objects.boxes, record, state, owner, search
+            )
+        else:
+            n = claim_nearest(
+                begin, stop, anchors, lattice, rules, objects.boxes, record, state, owner, search
+            )
         label[:] = -1
         if rules.force == FORCE_GREEDY:
             _reserve_greedily(
@@ -137,9 +146,17 @@ def _match_borrowed(  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _most_cells(levels):  # type: ignore[no-untyped-def]
+    most = 0
+    for level in range(levels.shape[0]):
+        most = max(most, levels[level, ROWS] * levels[level, COLUMNS])
+    return most
+
+
+@kernel
 def _classify(begin, stop, rules, objects, record):  # type: ignore[no-untyped-def]
     boxes, labels, crowd = objects.boxes, objects.labels, objects.crowd
-    kind, best_iou, best_anchor, reserved, reserved_iou, positives, forced, stolen = record
+    kind, best_iou, best_anchor, asked, reserved, reserved_iou, positives, forced, stolen = record
     match_degenerate, height, width = rules.match_degenerate, rules.height, rules.width
     num_classes = rules.num_classes
     bad = -1
@@ -148,6 +165,7 @@ def _classify(begin, stop, rules, objects, record):  # type: ignore[no-untyped-d
             bad = k
         best_iou[k] = 0
         best_anchor[k] = -1
+        asked[k] = 0
         reserved[k] = -1
         reserved_iou[k] = 0
         positives[k] = 0
@@ -158,84 +176,6 @@ def _classify(begin, stop, rules, objects, record):  # type: ignore[no-untyped-d
             match_degenerate, height, width,
         )  # fmt: skip
     return bad
-
-
-@kernel
-def _overlap(  # type: ignore[no-untyped-def]
-    begin,
-    stop,
-    lattice,
-    rules,
-    boxes,
-    record,
-    state,
-    owner,
-    highest,
-    found,
-    overlaps,
-    chosen,
-    claimed,
-):
-    """Rules 1 and 2: each anchor's object of highest IoU; each object's best anchor on the way.
-
-    Returns how many anchors are positive; these stand in `claimed`. `highest` (A,) T holds the
-    owner's IoU and is read only where there is an owner; `chosen` (A + 1,) int32 is overwritten.
-    """
-    kind, best_iou, best_anchor = record.kind, record.best_iou, record.best_anchor
-    negative_iou, positive_iou, epsilon = rules.negative_iou, rules.positive_iou, rules.epsilon
-    n = 0
-    for k in range(begin, stop):
-        if kind[k] != MATCHED or not has_extent(boxes, k):
-            continue
-        count, best = find_by_iou(
-            boxes, k, lattice, np.float64(negative_iou), epsilon, found, overlaps
-        )
-        if count == 0:
-            count, best = _search(boxes, k, lattice, epsilon, found, overlaps)
-        if count > 0:
-            best_anchor[k], best_iou[k] = lowest_anchor(found, overlaps, count, best), best
-        if count == 0 or best < negative_iou:
-            continue
-        # Choices instead of branches: which way they go is close to random. What is positive in
-        # the end is made so by `_finish`, so that no state is read here.
-        enough = 0
-        for i in range(count):
-            state[found[ANCHOR, i]] = IGNORE
-            chosen[enough] = i
-            enough += overlaps[i] >= positive_iou
-        mine = np.int32(k - begin)
-        for i in chosen[:enough]:
-            anchor, overlap = found[ANCHOR, i], overlaps[i]
-            current, held = owner[anchor], highest[anchor]
-            better = (current < 0) | (overlap > held)
-            _copy(found, i, claimed, n)
-            n += current < 0
-            highest[anchor] = overlap if better else held
-            owner[anchor] = mine if better else current
-    return n
-
-
-@kernel
-def _copy(source, place, target, to):  # type: ignore[no-untyped-def]
-    target[ANCHOR, to] = source[ANCHOR, place]
-    target[Y_EDGE, to] = source[Y_EDGE, place]
-    target[X_EDGE, to] = source[X_EDGE, place]
-
-
-@kernel
-def _search(boxes, k, lattice, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
-    """Find anchors that surely include the best of an object that overlaps none enough."""
-    threshold = highest_iou(boxes, k, lattice.sizes) * 0.9
-    while True:
-        count, best = find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps)
-        if count > 0 or threshold == ANY_OVERLAP:
-            return count, best
-        threshold = _lower(threshold)
-
-
-@kernel
-def _lower(threshold):  # type: ignore[no-untyped-def]
-    return threshold * 0.6 if threshold > 1e-6 else ANY_OVERLAP
 
 
 @kernel
@@ -297,7 +237,7 @@ def _best_unrefused(  # type: ignore[no-untyped-def]
             return lowest_anchor(found, overlaps, n, best), best
         if threshold == ANY_OVERLAP:
             return np.int32(-1), best
-        threshold = _lower(threshold)
+        threshold = lower(threshold)
 
 
 @kernel
@@ -330,7 +270,7 @@ def _finish(  # type: ignore[no-untyped-def]
         k = begin + owner[anchor]
         state[anchor] = POSITIVE
         if label[anchor] < 0:
-            _copy(claimed, i, claimed, merits)
+            copy_found(claimed, i, claimed, merits)
             merits += 1
             positives[k] += 1
             label[anchor] = labels[k]

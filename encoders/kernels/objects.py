@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.encoders.kernels.integrals import share_of_pixels
 from ytrue.encoders.kernels.lattice import ANCHOR
-from ytrue.encoders.kernels.overlap import area, intersection, share_of_pixels
+from ytrue.encoders.kernels.overlap import area, intersection
 from ytrue.encoders.kernels.windows import find_by_share, has_extent
-from ytrue.jit import kernel
+from ytrue.jit import inlined_kernel, kernel
 
 POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
 MATCHED, CROWD, NO_AREA, NOT_FINITE, OUTSIDE = 0, 1, 2, 3, 4
@@ -28,7 +29,7 @@ class Objects(NamedTuple):
     starts: NDArray[Any]  # (B + 1,) int64
     contents: NDArray[Any]  # (B, 4) float64, the part of the frame that is not padding
     mask_of: NDArray[Any]  # (N,) int64, row of `integrals`, -1 without a mask
-    integrals: NDArray[Any]  # (M, H + 1, W + 1) int64
+    integrals: NDArray[Any]  # (M, W + 1, H + 1) int32, see `integrals.py`
 
 
 class Targets(NamedTuple):
@@ -59,6 +60,41 @@ def kind_of(y_min, x_min, y_max, x_max, crowd, match_degenerate, height, width):
     inside_y = y_max > 0 and y_min < height
     inside_x = x_max > 0 and x_min < width
     return MATCHED if inside_y and inside_x else OUTSIDE
+
+
+@kernel
+def cut_to_frame(box, height, width, inside):  # type: ignore[no-untyped-def]
+    """Write the part of a box (4,) float32 that lies in the frame to `inside` (4,)."""
+    inside[0], inside[1] = max(box[0], np.float32(0)), max(box[1], np.float32(0))
+    inside[2], inside[3] = min(box[2], height), min(box[3], width)
+
+
+@inlined_kernel
+def sides_of(boxes, k):  # type: ignore[no-untyped-def]
+    """Return height and width of box k, float64."""
+    height = np.float64(boxes[k, 2]) - np.float64(boxes[k, 0])
+    width = np.float64(boxes[k, 3]) - np.float64(boxes[k, 1])
+    return height, width
+
+
+@kernel
+def outranks(i, j, smaller_wins, boxes, labels):  # type: ignore[no-untyped-def]
+    """Return whether object i comes before object j: by area, then box, then label, then index.
+
+    The index decides only between objects that are one and the same, so that the order of the
+    annotations changes nothing.
+    """
+    height_i, width_i = sides_of(boxes, i)
+    height_j, width_j = sides_of(boxes, j)
+    area_i, area_j = height_i * width_i, height_j * width_j
+    if area_i != area_j:
+        return (area_i < area_j) == smaller_wins
+    for edge in range(4):
+        if boxes[i, edge] != boxes[j, edge]:
+            return boxes[i, edge] < boxes[j, edge]
+    if labels[i] != labels[j]:
+        return labels[i] < labels[j]
+    return i < j
 
 
 @kernel

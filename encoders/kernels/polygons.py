@@ -18,6 +18,7 @@ BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 # Cutting by one side leaves at most one and a half times as many vertices: 1.5^4 for all four.
 GROWTH, SLACK = 6, 16
 NO_BIN = -1
+NO_VERTEX = -1
 
 
 class Outlines(NamedTuple):
@@ -40,11 +41,12 @@ class Vertices(NamedTuple):
 
 
 @kernel
-def describe(first, end, hull, bins, kind, boxes, outlines, vertices, polar):  # type: ignore[no-untyped-def]
+def describe(first, end, hull, fill, bins, kind, boxes, outlines, vertices, polar):  # type: ignore[no-untyped-def]
     """Write vertices and polar (N, V, 3) float32 of the objects first to end (exclusive).
 
-    hull: of several parts take the convex hull, else the largest; bins V; kind (N,) int8 and boxes
-    (N, 4) float32 as `encode_images` wrote them to its record.
+    hull: of several parts take the convex hull, else the largest; fill: bins without a vertex hold
+    a point of the outline; bins V; kind (N,) int8 and boxes (N, 4) float32 as `encode_images` wrote
+    them to its record.
     """
     longest = 0
     for k in range(first, end):
@@ -54,15 +56,15 @@ def describe(first, end, hull, bins, kind, boxes, outlines, vertices, polar):  #
     source, other, best = np.empty((room, 2)), np.empty((room, 2)), np.empty((room, 2))
     radius, place, farthest = np.empty(bins), np.empty(bins), np.empty(bins, np.int64)
     _describe_borrowed(
-        first, end, hull, kind, boxes, outlines, vertices, polar, source, other, best, radius,
-        place, farthest,
+        first, end, hull, fill, kind, boxes, outlines, vertices, polar, source, other, best,
+        radius, place, farthest,
     )  # fmt: skip
 
 
 @kernel
 def _describe_borrowed(  # type: ignore[no-untyped-def]
-    first, end, hull, kind, boxes, outlines, vertices, polar, source, other, best, radius, place,
-    farthest,
+    first, end, hull, fill, kind, boxes, outlines, vertices, polar, source, other, best, radius,
+    place, farthest,
 ):  # fmt: skip
     kind, boxes, polar = borrowed(kind), borrowed(boxes), borrowed(polar)
     outlines, vertices = borrowed(outlines), borrowed(vertices)
@@ -84,6 +86,8 @@ def _describe_borrowed(  # type: ignore[no-untyped-def]
         vertices.counts[k] = count
         vertices.yx[at : at + count] = best[:count]
         _bin(at, count, boxes[k], vertices, radius, place, farthest, polar[k])
+        if fill:
+            _fill(at, count, boxes[k], vertices, radius, farthest, polar[k])
 
 
 @kernel
@@ -197,10 +201,9 @@ def _next_corner(yx, begin, stop, here):  # type: ignore[no-untyped-def]
 @kernel
 def _bin(at, count, box, vertices, radius, place, farthest, polar):  # type: ignore[no-untyped-def]
     """Keep the farthest vertex of each bin; of equally far ones that of the smaller angle."""
-    height, width = np.float64(box[2]) - box[0], np.float64(box[3]) - box[1]
-    y, x = np.float64(box[0]) + height / 2.0, np.float64(box[1]) + width / 2.0
-    diagonal = np.sqrt(height * height + width * width)
+    y, x, diagonal = _middle(box)
     radius[:] = 0.0
+    farthest[:] = NO_VERTEX
     for i in range(at, at + count):
         vertices.kept[i] = False
         vertices.bin[i] = NO_BIN
@@ -217,8 +220,52 @@ def _bin(at, count, box, vertices, radius, place, farthest, polar):  # type: ign
             polar[chosen, 1] = min(np.float32(inside), BELOW_ONE)
             polar[chosen, 2] = np.float32(1)
     for v in range(radius.size):
-        if radius[v] > 0.0:
+        if farthest[v] != NO_VERTEX:
             vertices.kept[farthest[v]] = True
+
+
+@kernel
+def _fill(at, count, box, vertices, radius, farthest, polar):  # type: ignore[no-untyped-def]
+    """Give bins without a vertex the farthest point where the outline crosses their middle.
+
+    An edge is looked at in the bins strictly between those of its ends, as these hold a vertex.
+    """
+    y, x, diagonal = _middle(box)
+    bins = radius.size
+    for i in range(at, at + count):
+        j = i + 1 if i + 1 < at + count else at
+        first, last = vertices.bin[i], vertices.bin[j]
+        ay, ax = y - vertices.yx[i, 0], x - vertices.yx[i, 1]
+        by, bx = y - vertices.yx[j, 0], x - vertices.yx[j, 1]
+        turn = ax * by - ay * bx
+        if first == NO_BIN or last == NO_BIN or turn == 0.0:
+            continue  # on a ray, which the bins of its ends hold
+        if turn < 0.0:
+            first, last = last, first
+        between = (last - first - 1) % bins
+        if 2 * between > bins:
+            continue  # in one bin, but for rounding: no edge spans more than half a turn
+        reach = max(np.sqrt(ay * ay + ax * ax), np.sqrt(by * by + bx * bx))
+        for step in range(between):
+            v = (first + 1 + step) % bins
+            if farthest[v] != NO_VERTEX:
+                continue
+            angle = (v + 0.5) * (TURN / bins)
+            across = np.cos(angle) * (by - ay) - np.sin(angle) * (bx - ax)
+            distance = min(turn / across, reach) if across != 0.0 else 0.0
+            if distance > radius[v]:
+                radius[v] = distance
+                polar[v, 0] = distance / diagonal
+                polar[v, 1] = np.float32(0.5)
+                polar[v, 2] = np.float32(1)
+
+
+@kernel
+def _middle(box):  # type: ignore[no-untyped-def]
+    """Return the centre (y, x) of a box and its diagonal."""
+    height, width = np.float64(box[2]) - box[0], np.float64(box[3]) - box[1]
+    diagonal = np.sqrt(height * height + width * width)
+    return np.float64(box[0]) + height / 2.0, np.float64(box[1]) + width / 2.0, diagonal
 
 
 @kernel

@@ -25,6 +25,7 @@ from ytrue.encoders.kernels.lattice import (
     X_EDGE,
     Y_EDGE,
 )
+from ytrue.encoders.kernels.overlap import centred_iou
 from ytrue.jit import inlined_kernel, kernel
 
 # Rounding moves an overlap by less than one part in ten thousand, an anchor by far less than
@@ -131,51 +132,6 @@ def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type
 
 
 @kernel
-def mark_by_iou(boxes, k, lattice, threshold, mark, kept, states):  # type: ignore[no-untyped-def]
-    """Write `mark` to the state of every anchor of IoU > threshold with box k, unless it is `kept`.
-
-    boxes (N, 4) T; threshold T above 0; states (A,) int8. As `find_by_iou`, but for who needs to
-    know no more, so that nothing is written for each anchor found.
-    """
-    offset, areas, sizes, shapes = lattice.offset, lattice.areas, lattice.sizes, lattice.shapes
-    y_edges, x_edges = lattice.y_edges, lattice.x_edges
-    y_min, x_min, y_max, x_max = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
-    box_area = (y_max - y_min) * (x_max - x_min)
-    height, width = np.float64(y_max) - np.float64(y_min), np.float64(x_max) - np.float64(x_min)
-    centre_y, centre_x = np.float64(y_min) + 0.5 * height, np.float64(x_min) + 0.5 * width
-    share = np.float64(threshold) / (1.0 + np.float64(threshold)) * OVERLAP_MARGIN
-    for shape in range(shapes.shape[0]):
-        needed = share * (height * width + areas[shape])
-        possible, reach_y, reach_x = reaches(
-            height, width, sizes[shape, TALL], sizes[shape, WIDE], needed
-        )
-        if not possible:
-            continue
-        rows, columns = shapes[shape, ROWS], shapes[shape, COLUMNS]
-        top, bottom = cells(centre_y, reach_y, sizes[shape, PER_Y], offset, rows)
-        left, right = cells(centre_x, reach_x, sizes[shape, PER_X], offset, columns)
-        step = shapes[shape, PER_CELL]
-        first_y, first_x = shapes[shape, FIRST_Y], shapes[shape, FIRST_X]
-        for row in range(top, bottom):
-            anchor_y_min, anchor_y_max = y_edges[first_y + row, 0], y_edges[first_y + row, 1]
-            shared_height = min(anchor_y_max, y_max) - max(anchor_y_min, y_min)
-            if not shared_height > 0:
-                continue
-            anchor_height = anchor_y_max - anchor_y_min
-            anchor = shapes[shape, FIRST] + (row * columns + left) * step
-            for edge in range(first_x + left, first_x + right):
-                anchor_x_min, anchor_x_max = x_edges[edge, 0], x_edges[edge, 1]
-                shared_width = min(anchor_x_max, x_max) - max(anchor_x_min, x_min)
-                shared = shared_height * shared_width
-                anchor_area = anchor_height * (anchor_x_max - anchor_x_min)
-                # Nothing shared: the quotient is negative or nan, and not above.
-                above = shared / (anchor_area + box_area - shared) > threshold
-                if above and states[anchor] != kept:
-                    states[anchor] = mark
-                anchor += step
-
-
-@kernel
 def lowest_anchor(found, overlaps, count, overlap):  # type: ignore[no-untyped-def]
     """Return the lowest of the `count` anchors found that has this overlap; one must have it."""
     lowest = np.int32(np.iinfo(np.int32).max)
@@ -222,7 +178,24 @@ def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
     for shape in range(sizes.shape[0]):
         tall, wide = sizes[shape, TALL], sizes[shape, WIDE]
         # No IoU is above the smaller area over the larger one: most shapes need no division.
-        shared, own = min(height, tall) * min(width, wide), tall * wide
+        own = tall * wide
         if min(box_area, own) > highest * max(box_area, own):
-            highest = max(highest, shared / (box_area + own - shared))
+            highest = max(highest, centred_iou(height, width, tall, wide))
     return highest
+
+
+@kernel
+def find_best(boxes, k, lattice, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
+    """Find anchors that surely include the one of highest IoU with box k; as `find_by_iou`."""
+    threshold = highest_iou(boxes, k, lattice.sizes) * 0.9
+    while True:
+        count, best = find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps)
+        if count > 0 or threshold == ANY_OVERLAP:
+            return count, best
+        threshold = lower(threshold)
+
+
+@kernel
+def lower(threshold):  # type: ignore[no-untyped-def]
+    """Return the next threshold to search with where one found nothing."""
+    return threshold * 0.6 if threshold > 1e-6 else ANY_OVERLAP

@@ -14,9 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.cells import COLUMNS, FIRST, ROWS, locate
-from ytrue.encoders.kernels.objects import IGNORE, MATCHED, POSITIVE, ignore_crowds, kind_of
-from ytrue.encoders.kernels.windows import mark_by_iou
-from ytrue.jit import borrowed, inlined_kernel, kernel
+from ytrue.encoders.kernels.lattice import ANCHOR
+from ytrue.encoders.kernels.objects import (
+    IGNORE,
+    MATCHED,
+    POSITIVE,
+    cut_to_frame,
+    ignore_crowds,
+    kind_of,
+    outranks,
+    sides_of,
+)
+from ytrue.encoders.kernels.overlap import centred_iou
+from ytrue.encoders.kernels.windows import find_by_iou
+from ytrue.jit import borrowed, kernel
 
 FREE, WISHED, SECOND, SPREAD = 0, 1, 2, 3
 TALL, WIDE = 0, 1  # of an anchor's sides
@@ -63,20 +74,22 @@ def encode_images(  # type: ignore[no-untyped-def]
     lattice their arrangement. Returns an object whose label is no class, -1 where there is none.
     """
     crowded = objects.crowd[objects.starts[first] : objects.starts[end]].any()
-    found = np.empty((3, anchors.shape[0] + 1 if crowded else 1), np.int32)
+    room = anchors.shape[0] + 1 if crowded or rules.ignore_iou < 1 else 1
+    found, overlaps = np.empty((3, room), np.int32), np.empty(room, anchors.dtype)
     return _encode_borrowed(
-        first, end, cells, sides, anchors, lattice, rules, objects, targets, record, found
+        first, end, cells, sides, anchors, lattice, rules, objects, targets, record, found, overlaps
     )
 
 
 @kernel
 def _encode_borrowed(  # type: ignore[no-untyped-def]
-    first, end, cells, sides, anchors, lattice, rules, objects, targets, record, found
+    first, end, cells, sides, anchors, lattice, rules, objects, targets, record, found, overlaps
 ):
     cells, sides, anchors = borrowed(cells), borrowed(sides), borrowed(anchors)
     lattice, rules, objects = borrowed(lattice), borrowed(rules), borrowed(objects)
     targets, record = borrowed(targets), borrowed(record)
-    found, labels, bad = borrowed(found), objects.labels, -1
+    found, overlaps = borrowed(found), borrowed(overlaps)
+    labels, bad = objects.labels, -1
     for image in range(first, end):
         state, label = targets.state[image], targets.label[image]
         box, owner = targets.box[image], targets.object[image]
@@ -93,7 +106,7 @@ def _encode_borrowed(  # type: ignore[no-untyped-def]
         box[:] = 0
         _write(begin, stop, cells, sides, rules, labels, record, state, label, box, owner)
         if rules.ignore_iou < 1:
-            _ignore_similar(begin, stop, lattice, rules, record, state)
+            _ignore_similar(begin, stop, lattice, rules, record, state, found, overlaps)
         if rules.crowd_ignores:
             ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found)
     return bad
@@ -118,15 +131,9 @@ def _sort_out(begin, stop, cells, sides, rules, objects, record):  # type: ignor
             rules.height, rules.width,
         )  # fmt: skip
         if record.kind[k] == MATCHED:
-            _cut(boxes[k], cells.height, cells.width, record.box[k])
+            cut_to_frame(boxes[k], cells.height, cells.width, record.box[k])
             _place(k, cells, sides, record)
     return bad
-
-
-@kernel
-def _cut(box, height, width, inside):  # type: ignore[no-untyped-def]
-    inside[0], inside[1] = max(box[0], np.float32(0)), max(box[1], np.float32(0))
-    inside[2], inside[3] = min(box[2], height), min(box[3], width)
 
 
 @kernel
@@ -140,49 +147,24 @@ def _place(k, cells, sides, record):  # type: ignore[no-untyped-def]
         record.cell[level, k] = cells.levels[level, FIRST] + row * columns + column
         record.offset[level, k, 0], record.offset[level, k, 1] = dy, dx
         for slot in range(sides.shape[1]):
-            overlap = _centred_iou(record.box, k, sides, level, slot)
+            overlap = _fit(record.box, k, sides, level, slot)
             if overlap > record.best_iou[k] or record.best_place[k] < 0:
                 record.best_iou[k] = overlap
                 record.best_place[k] = record.cell[level, k] * sides.shape[1] + slot
 
 
-@inlined_kernel
-def _sides_of(boxes, k):  # type: ignore[no-untyped-def]
-    height = np.float64(boxes[k, 2]) - np.float64(boxes[k, 0])
-    width = np.float64(boxes[k, 3]) - np.float64(boxes[k, 1])
-    return height, width
-
-
 @kernel
-def _centred_iou(boxes, k, sides, level, slot):  # type: ignore[no-untyped-def]
+def _fit(boxes, k, sides, level, slot):  # type: ignore[no-untyped-def]
     """Return the IoU that box and anchor have when their centres coincide, float64."""
-    height, width = _sides_of(boxes, k)
-    tall, wide = sides[level, slot, TALL], sides[level, slot, WIDE]
-    shared = min(height, tall) * min(width, wide)
-    return shared / (height * width + tall * wide - shared)
+    height, width = sides_of(boxes, k)
+    return centred_iou(height, width, sides[level, slot, TALL], sides[level, slot, WIDE])
 
 
 @kernel
 def _fits(boxes, k, sides, level, slot, ratio):  # type: ignore[no-untyped-def]
-    height, width = _sides_of(boxes, k)
+    height, width = sides_of(boxes, k)
     y, x = height / sides[level, slot, TALL], width / sides[level, slot, WIDE]
     return max(y, 1.0 / y) < ratio and max(x, 1.0 / x) < ratio
-
-
-@kernel
-def _beats(i, j, smaller_wins, boxes, labels):  # type: ignore[no-untyped-def]
-    """Return whether object i comes before object j: by area, then box, then label, then index."""
-    height_i, width_i = _sides_of(boxes, i)
-    height_j, width_j = _sides_of(boxes, j)
-    area_i, area_j = height_i * width_i, height_j * width_j
-    if area_i != area_j:
-        return (area_i < area_j) == smaller_wins
-    for edge in range(4):
-        if boxes[i, edge] != boxes[j, edge]:
-            return boxes[i, edge] < boxes[j, edge]
-    if labels[i] != labels[j]:
-        return labels[i] < labels[j]
-    return i < j
 
 
 @kernel
@@ -191,7 +173,9 @@ def _claim(k, place, right, begin, rules, labels, record, state, owner):  # type
     holder = -1
     if state[place] != FREE:
         holder = begin + owner[place]
-        beaten = state[place] == right and _beats(k, holder, rules.smaller_wins, record.box, labels)
+        beaten = state[place] == right and outranks(
+            k, holder, rules.smaller_wins, record.box, labels
+        )
         if not beaten:
             record.refused[k] += 1
             return
@@ -257,10 +241,10 @@ def _best_open(k, begin, sides, rules, labels, record, state, owner):  # type: i
             place = record.cell[level, k] * sides.shape[1] + slot
             if state[place] == WISHED:
                 continue
-            overlap = _centred_iou(record.box, k, sides, level, slot)
+            overlap = _fit(record.box, k, sides, level, slot)
             if overlap <= best:
                 continue
-            if state[place] == FREE or _beats(
+            if state[place] == FREE or outranks(
                 k, begin + owner[place], rules.smaller_wins, record.box, labels
             ):
                 best, best_place = overlap, place
@@ -349,7 +333,7 @@ def _write(begin, stop, cells, sides, rules, labels, record, state, label, box, 
 
 @kernel
 def _write_one(k, level, slot, place, down, right, sides, labels, record, state, label, box):  # type: ignore[no-untyped-def]
-    height, width = _sides_of(record.box, k)
+    height, width = sides_of(record.box, k)
     state[place] = POSITIVE
     label[place] = labels[k]
     box[place, 0] = record.offset[level, k, 0] - np.float32(down)
@@ -359,8 +343,14 @@ def _write_one(k, level, slot, place, down, right, sides, labels, record, state,
 
 
 @kernel
-def _ignore_similar(begin, stop, lattice, rules, record, state):  # type: ignore[no-untyped-def]
+def _ignore_similar(begin, stop, lattice, rules, record, state, found, overlaps):  # type: ignore[no-untyped-def]
     """Ignore negatives whose anchor has an IoU above the threshold with an object."""
+    least, none = np.float64(rules.ignore_iou), overlaps.dtype.type(0)
     for k in range(begin, stop):
-        if record.kind[k] == MATCHED:
-            mark_by_iou(record.box, k, lattice, rules.ignore_iou, IGNORE, POSITIVE, state)
+        if record.kind[k] != MATCHED:
+            continue
+        count, _ = find_by_iou(record.box, k, lattice, least, none, found, overlaps)
+        for i in range(count):
+            anchor = found[ANCHOR, i]
+            if overlaps[i] > rules.ignore_iou and state[anchor] != POSITIVE:
+                state[anchor] = IGNORE

@@ -38,11 +38,8 @@ def kinds(encoder, annotations):
     """N words: match, crowd, no-area, not-finite, outside."""
     height, width = encoder.image_size
     out = []
-    masks = annotations.masks or [None] * len(annotations)
-    for box, crowd, mask in zip(annotations.boxes, annotations.crowd, masks, strict=True):
-        if crowd and mask is not None and encoder.crowd == "ignore":
-            out.append("crowd")
-        elif not np.isfinite(box).all():
+    for box, crowd in zip(annotations.boxes, annotations.crowd, strict=True):
+        if not np.isfinite(box).all():
             out.append("not-finite")
         elif crowd:
             out.append("crowd")
@@ -110,6 +107,62 @@ def padded(grid, content):
     return np.concatenate(out)
 
 
+def nearest_candidates(encoder, box):
+    """Of each level (anchors (K, slots) of the nearest cells by rising index, is centred in the box)."""
+    grid, out = encoder.grid, []
+    y_min, x_min, y_max, x_max = box.astype(np.float64)
+    centre_y, centre_x = y_min + 0.5 * (y_max - y_min), x_min + 0.5 * (x_max - x_min)
+    for first, (rows, columns), (sy, sx), shapes in zip(
+        grid.level_offsets, grid.cells, grid.strides, grid.anchor_shapes, strict=False
+    ):
+        y = np.repeat((np.arange(rows) + grid.cell_offset) * sy, columns)
+        x = np.tile((np.arange(columns) + grid.cell_offset) * sx, rows)
+        distance = (y - centre_y) ** 2 + (x - centre_x) ** 2
+        cells = np.sort(np.argsort(distance, kind="stable")[: encoder.top_k])
+        inside = (y > y_min) & (y < y_max) & (x > x_min) & (x < x_max)
+        anchors = first + cells[:, None] * len(shapes) + np.arange(len(shapes))
+        out.append((anchors, inside[cells]))
+    return out
+
+
+def atss_claims(encoder, box, iou):
+    """(A,) bool: anchors that one object asks for; iou (A,) with it."""
+    candidates = nearest_candidates(encoder, box)
+    anchors = np.concatenate([anchors.ravel() for anchors, _ in candidates])
+    slots = [anchors.shape[1] for anchors, _ in candidates]
+    inside = np.concatenate([np.repeat(i, n) for (_, i), n in zip(candidates, slots, strict=True)])
+    overlaps = iou[anchors].astype(np.float64)
+    # One after another, as the kernel adds: np.sum would add in pairs.
+    mean = np.cumsum(overlaps)[-1] / len(overlaps)
+    squares = np.cumsum((overlaps - mean) ** 2)[-1]
+    threshold = mean + np.sqrt(squares / max(len(overlaps) - 1, 1))
+    claims = np.zeros(len(iou), bool)
+    claims[anchors[inside & (overlaps >= threshold)]] = True
+    return claims
+
+
+def center_claims(encoder, box):
+    """Two (A,) bool: anchors that one object asks for, and those of middling shape."""
+    height, width = (box[2:] - box[:2].astype(np.float64)).tolist()
+    fits = []
+    for shapes in encoder.grid.anchor_shapes:
+        shared = [min(height, tall) * min(width, wide) for tall, wide in shapes]
+        fits.append([
+            one / (height * width + tall * wide - one)
+            for one, (tall, wide) in zip(shared, shapes, strict=True)
+        ])  # fmt: skip
+    best = max(max(level) for level in fits)
+    number = encoder.grid.boxes.dtype.type
+    claims, middling = np.zeros(len(encoder.grid), bool), np.zeros(len(encoder.grid), bool)
+    for (anchors, inside), level in zip(nearest_candidates(encoder, box), fits, strict=True):
+        for slot, fit in enumerate(level):
+            if fit >= min(best, float(number(encoder.positive_iou))):
+                claims[anchors[inside, slot]] = True
+            elif fit >= min(best, float(number(encoder.negative_iou))):
+                middling[anchors[inside, slot]] = True
+    return claims, middling
+
+
 def encode(encoder, annotations):
     """The target of one example, and the objects' (positives, forced, best IoU)."""
     anchors, n, total = encoder.grid.boxes, len(annotations), len(encoder.grid)
@@ -119,11 +172,21 @@ def encode(encoder, annotations):
     finite = np.where(np.isfinite(annotations.boxes), annotations.boxes, 0)
     iou = iou_matrix(finite, anchors, encoder.union_epsilon)
     iou[~matchable] = 0
-    best = iou.max(axis=0, initial=0)
-    owner = iou.argmax(axis=0) if n else np.zeros(total, int)
+    claims, middling = iou >= number(encoder.positive_iou), iou >= number(encoder.negative_iou)
+    if encoder.matcher != "iou":
+        claims, middling = np.zeros((n, total), bool), np.zeros((n, total), bool)
+        has_extent = (finite[:, 2] > finite[:, 0]) & (finite[:, 3] > finite[:, 1])
+        for k in np.flatnonzero(matchable & has_extent):
+            box = finite[k].astype(anchors.dtype)
+            if encoder.matcher == "atss":
+                claims[k] = atss_claims(encoder, box, iou[k])
+            else:
+                claims[k], middling[k] = center_claims(encoder, box)
     state = np.zeros(total, np.int8)
-    state[best >= number(encoder.negative_iou)] = -1
-    state[best >= number(encoder.positive_iou)] = 1
+    state[middling.any(axis=0)] = -1
+    state[claims.any(axis=0)] = 1
+    # An IoU of 0 with an own anchor comes from rounding alone, and still is a claim.
+    owner = np.where(claims, iou, -1).argmax(axis=0) if n else np.zeros(total, int)
     owner = np.where(state == 1, owner, -1)
     merit = owner.copy()
     if encoder.force == "greedy":

@@ -129,7 +129,20 @@ def chosen_ring(encoder, objects, k, box):
     return max(cuts, key=area, default=[])
 
 
-def polar(bins, ring, box):
+def crossing(angle, ring):
+    """The distance from the origin at which a ray at an angle last crosses a ring, 0 if nowhere."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    found = [0.0]
+    for (ay, ax), (by, bx) in zip(ring, ring[1:] + ring[:1], strict=True):
+        a, b = cosine * ay - sine * ax, cosine * by - sine * bx
+        if a * b < 0:
+            share = a / (a - b)
+            y, x = ay + share * (by - ay), ax + share * (bx - ax)
+            found.append(sine * y + cosine * x)
+    return max(found)
+
+
+def polar(bins, ring, box, points="vertices"):
     """(V, 3) of a ring around the centre of a box."""
     out = np.zeros((bins, 3), np.float32)
     y, x = box[0] + (box[2] - box[0]) / 2, box[1] + (box[3] - box[1]) / 2
@@ -149,6 +162,11 @@ def polar(bins, ring, box):
     for v, (distance, place) in best.items():
         inside = min(np.float32(place - v), np.nextafter(np.float32(1), np.float32(0)))
         out[v] = -distance / diagonal, inside, 1
+    around = [(y - vertex[0], x - vertex[1]) for vertex in np.float32(ring).tolist()]
+    for v in set(range(bins)) - best.keys() if points == "outline" else ():
+        distance = crossing((v + 0.5) * 2 * math.pi / bins, around)
+        if distance > 0:
+            out[v] = distance / diagonal, 0.5, 1
     return out
 
 
@@ -160,5 +178,5 @@ def encode(encoder, objects):
         k = int(target["object"][tuple(place)])
         box = yolo.cut(encoder.boxes, objects.boxes[k]).tolist()
         ring = chosen_ring(encoder, objects, k, box)
-        target["polygon"][tuple(place)] = polar(encoder.bins, ring, box)
+        target["polygon"][tuple(place)] = polar(encoder.bins, ring, box, encoder.points)
     return target, outcome

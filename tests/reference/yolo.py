@@ -105,7 +105,7 @@ class Object:
 
 def encode(encoder, annotations):
     """Return the target and the N outcomes."""
-    words = kinds(_Kinds(encoder), annotations)
+    words = kinds(Kinds(encoder), annotations)
     taking_part = [
         Object(encoder, i, annotations.boxes[i], annotations.labels[i])
         for i, word in enumerate(words)
@@ -146,13 +146,13 @@ def encode(encoder, annotations):
     return target, outcome
 
 
-class _Kinds:
+class Kinds:
     """What `kinds` asks of an encoder."""
 
     degenerate = "report"
 
     def __init__(self, encoder):
-        self.image_size, self.crowd = encoder.image_size, encoder.crowd
+        self.image_size = encoder.image_size
 
 
 def write(encoder, annotations, ranked, words):

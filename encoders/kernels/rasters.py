@@ -1,0 +1,150 @@
+"""Run-length encoded masks on coarser cells and back, without the pixels in between."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ytrue.jit import borrowed, kernel
+
+
+@kernel
+def read_runs(codes, runs):  # type: ignore[no-untyped-def]
+    """Write the run lengths of COCO's compressed string to runs; return how many there are.
+
+    codes (S,) uint8, a whole string; runs (S,) int64. Five bits a character, low ones first; bit 5
+    goes on, bit 4 of the last is the sign; from the fourth on a number is the difference to the run
+    before last. `ytrue.rle.RLE.from_coco` is its twin, with checks.
+    """
+    count, value, shift = 0, 0, 0
+    for code in codes:
+        bits = int(code) - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs[count] = value + runs[count - 2] if count > 2 else value
+        count, value, shift = count + 1, 0, 0
+    return count
+
+
+@kernel
+def write_masks(runs, starts, height, width, stride, masks, seen):  # type: ignore[no-untyped-def]
+    """Write to masks (N, h, w) uint8, which are 0, the cells that each mask covers by half or more.
+
+    Where a mask covers no cell by half: the cell of which it covers most pixels, of several the
+    first. runs (R,) int64 run lengths, zeros first, column by column; starts (N + 1,) each mask's
+    first run; height, width of the masks and stride of the cells, pixels; seen (N,) bool, whether a
+    mask has a pixel.
+    """
+    pixels = np.zeros(masks.shape[1:], np.int32)  # of each cell that are set, of the mask at hand
+    window = np.empty(4, np.int64)  # of the cells that it touches
+    _write_borrowed(runs, starts, height, width, stride, masks, seen, pixels, window)
+
+
+@kernel
+def _write_borrowed(runs, starts, height, width, stride, masks, seen, pixels, window):  # type: ignore[no-untyped-def]
+    runs, starts, masks, seen = borrowed(runs), borrowed(starts), borrowed(masks), borrowed(seen)
+    pixels, window = borrowed(pixels), borrowed(window)
+    for mask in range(len(starts) - 1):
+        window[0], window[1], window[2], window[3] = height, width, 0, 0
+        position = 0
+        for run in range(starts[mask], starts[mask + 1]):
+            stop = position + runs[run]
+            if (run - starts[mask]) % 2 == 1 and stop > position:
+                _count(position, stop, height, stride, pixels, window)
+            position = stop
+        seen[mask] = window[2] > 0
+        if seen[mask]:
+            _set(height, width, stride, pixels, window, masks, mask)
+
+
+@kernel
+def _count(position, stop, height, stride, pixels, window):  # type: ignore[no-untyped-def]
+    """Add the pixels from position to stop (exclusive) to their cells and widen the window."""
+    while position < stop:
+        column = position // height
+        row = position - column * height
+        last = min(height, row + stop - position)
+        position += last - row
+        cell, across = row // stride, column // stride
+        window[0], window[1] = min(window[0], cell), min(window[1], across)
+        while row < last:
+            below = min(last, (cell + 1) * stride)
+            pixels[cell, across] += below - row
+            row = below
+            cell += 1
+        window[2], window[3] = max(window[2], cell), max(window[3], across + 1)
+
+
+@kernel
+def _set(height, width, stride, pixels, window, masks, mask):  # type: ignore[no-untyped-def]
+    """Set the cells of one mask and clear its counts."""
+    most, best_row, best_column, any_set = 0, 0, 0, False
+    for row in range(window[0], window[2]):
+        tall = min(stride, height - row * stride)
+        for column in range(window[1], window[3]):
+            count = pixels[row, column]
+            pixels[row, column] = 0
+            covered = 2 * count >= tall * min(stride, width - column * stride)
+            masks[mask, row, column] = covered
+            any_set |= covered
+            if count > most:
+                most, best_row, best_column = count, row, column
+    if not any_set:
+        masks[mask, best_row, best_column] = 1
+
+
+@kernel
+def draw(values, box, stride, height, width, runs):  # type: ignore[no-untyped-def]
+    """Write the mask of a map of values in a box as run lengths; return how many there are.
+
+    A pixel is set where its centre lies in the box and the value there is above 0, interpolated
+    linearly between the centres of the four nearest cells; beyond the outermost centres the value
+    stays as it is there.
+
+    values (h, w) float32; box (y_min, x_min, y_max, x_max); stride of the cells, height and width
+    of the mask, pixels; runs (room,) int64, with room for one of each pixel in the box, one more of
+    each column, and one.
+    """
+    top, bottom = _centres(box[0], box[2], height)
+    left, right = _centres(box[1], box[3], width)
+    count, start, was = 0, 0, False
+    for column in range(left, right):
+        for row in range(top, bottom):
+            y, x = (row + 0.5) / stride - 0.5, (column + 0.5) / stride - 0.5
+            now = _interpolated(values, y, x) > 0.0
+            if now != was:
+                position = column * height + row
+                runs[count] = position - start
+                count, start, was = count + 1, position, now
+        goes_on = bottom - top == height and column + 1 < right  # at the top of the next column
+        if was and not goes_on:
+            position = column * height + bottom
+            runs[count] = position - start
+            count, start, was = count + 1, position, False
+    if start == height * width:
+        return count
+    runs[count] = height * width - start
+    return count + 1
+
+
+@kernel
+def _centres(low, high, size):  # type: ignore[no-untyped-def]
+    """Return the first pixel whose centre lies in [low, high), and the first beyond."""
+    first = min(max(np.ceil(np.float64(low) - 0.5), 0.0), float(size))
+    last = min(max(np.ceil(np.float64(high) - 0.5), 0.0), float(size))
+    return int(first), int(last)
+
+
+@kernel
+def _interpolated(values, y, x):  # type: ignore[no-untyped-def]
+    y = min(max(y, 0.0), values.shape[0] - 1.0)
+    x = min(max(x, 0.0), values.shape[1] - 1.0)
+    row, column = int(y), int(x)
+    down, right = min(row + 1, values.shape[0] - 1), min(column + 1, values.shape[1] - 1)
+    v, u = y - row, x - column
+    upper = values[row, column] * (1.0 - u) + values[row, right] * u
+    lower = values[down, column] * (1.0 - u) + values[down, right] * u
+    return upper * (1.0 - v) + lower * v
