@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_whole
 from ytrue.model.heads import Head, Sharing
 from ytrue.model.layers import ConvNorm, Shape
 
@@ -76,7 +76,7 @@ class CellHeads(keras.layers.Layer):
             check_whole(name, value, least)
         check_choice("activation", activation, ("swish", "relu6"))
         self.pooled = on == "global"
-        self.on = (levels - 1,) if on == "global" else _positions(on, levels)
+        self.on = (levels - 1,) if on == "global" else positions(on, levels)
         self.levels = levels
         self.slots = slots
         self.numbers = {name: tuple(shape) for name, shape in numbers.items()}
@@ -140,21 +140,16 @@ class CellHeads(keras.layers.Layer):
             raise ValueError(f"{len(features)} features: this head was made for {self.levels}")
 
 
-def check_whole(name: str, value: float, least: int) -> None:
-    """Raise ValueError if the value is no whole number of at least `least`."""
-    if int(value) != value or value < least:
-        raise ValueError(f"{name}={value}: expected a whole number of at least {least}")
-
-
-def _positions(on: Any, levels: int) -> tuple[int, ...]:
+def positions(on: Any, levels: int) -> tuple[int, ...]:
+    """Return the levels that a head stands on, checked: in order, each once."""
     given = list(on) if isinstance(on, Sequence) else []
-    positions = tuple(one for one in range(levels) if one in given)
-    if not given or given != list(positions):
+    found = tuple(one for one in range(levels) if one in given)
+    if not given or given != list(found):
         raise ValueError(
             f"on={on!r}: expected positions among {levels} features, each once and fine to coarse, "
             'or "global"'
         )
-    return positions
+    return found
 
 
 def centres(features: tf.Tensor) -> tf.Tensor:

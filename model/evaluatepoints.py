@@ -32,7 +32,6 @@ from ytrue.model.evaluating.points import (
     TruePoints,
     by_falling_score,
     landmark_names,
-    num_landmarks,
     point_fates,
     true_points,
 )
@@ -237,7 +236,7 @@ def evaluate_points(
 
 
 def _check_keypoints(dataset: Dataset) -> None:
-    if not num_landmarks(dataset):
+    if not dataset.num_keypoints:
         raise DataError(
             "there are no keypoints to compare with", where=dataset.source,
             do="name a dataset whose objects have keypoints",
@@ -434,7 +433,7 @@ def evaluate_keypoints(
         1.0
     """
     _check_keypoints(dataset)
-    used = sigmas_of(num_landmarks(dataset), sigmas)
+    used = sigmas_of(dataset.num_keypoints, sigmas)
     wanted = true_keypoints(dataset)
     found = found_keypoints(dataset, results)
     scores = oks_scores(wanted, found, dataset.images.ids, used)

@@ -1,7 +1,8 @@
 """`export`: a detector as files for other runtimes, and `load_export`, which runs them.
 
 An export is a folder: `saved_model/`, `model_float32.tflite`, `model_float16.tflite`,
-`model_int8.tflite`, `anchors.npy`, `export.json` and `decoder.py` (see docs/export.md).
+`model_int8.tflite`, `anchors.npy` where there are anchors, `export.json` and `decoder.py` (see
+docs/export.md).
 """
 
 from __future__ import annotations
@@ -20,12 +21,10 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
 from ytrue.cores import available_cores
-from ytrue.encoders import AnchorEncoder
-from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import detect
+from ytrue.encoders import from_config
 from ytrue.errors import DataError, check_choice
-from ytrue.model.efficientdet import EfficientDet
 from ytrue.model.exporting import decoder, runtimes
+from ytrue.model.exporting.decoding import Decoding, coder_of, decoding_of
 from ytrue.model.exporting.graph import Prediction
 from ytrue.model.exporting.lite import CONVERTERS
 from ytrue.model.exporting.manifest import (
@@ -40,7 +39,9 @@ from ytrue.normalising import NORMALISATIONS, normalisation_of
 from ytrue.resizing import ResizeMode
 
 if TYPE_CHECKING:
+    from ytrue.contract import Encoder
     from ytrue.model.predict import Detector
+    from ytrue.model.pyramidnet import PyramidNet
 
 Format = Literal["saved_model", "float32", "float16", "int8"]
 Precision = Literal["float32", "float16", "int8"]
@@ -59,9 +60,10 @@ def export(
     """Write the detector for other runtimes and return the folder.
 
     Every file takes images (1, height, width, 3) uint8 RGB of the network's input size (the
-    SavedModel: any number of them) and returns {"boxes": (B, A, 4) `(y_min, x_min, y_max, x_max)`
-    pixels of the input, "scores": (B, A, C) in [0, 1]}, float32: normalisation, decoding and sigmoid
-    are inside, non-maximum suppression is not.
+    SavedModel: any number of them) and returns float32 arrays by name: of a detector of boxes
+    {"boxes": (B, A, 4) `(y_min, x_min, y_max, x_max)` pixels of the input, "scores": (B, A, C) in
+    [0, 1]}; of others see docs/export.md. Normalisation, decoding and sigmoid are inside,
+    non-maximum suppression is not.
 
     Args:
         detector: a `ytrue.model.Detector`; its model may be folded or not.
@@ -79,18 +81,13 @@ def export(
     if unknown or not formats:
         raise ValueError(f"formats={formats}: expected some of {', '.join(FORMATS)}")
     encoder = detector.encoder
-    if not isinstance(encoder, AnchorEncoder):
-        raise ValueError(
-            f"the detector's targets are of a {encoder.config()['encoder']!r} encoder: only "
-            "detectors of boxes on anchors can be exported so far"
-        )
+    decoding = decoding_of(encoder)
     images = _images(representative, encoder.image_size) if "int8" in formats else []
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError("the folder is not empty", where=folder, do="name a new one or empty it")
-    coder = encoder.coder.config() | {"largest_log": LARGEST_LOG}
     model = _for_prediction(detector.model)
-    prediction = Prediction(model, encoder.grid.boxes, coder, encoder.image_size)
+    prediction = Prediction(model, decoding.graph(encoder), encoder.image_size)
     one_image = prediction.function(1)
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +97,11 @@ def export(
             continue
         more = (images,) if name == "int8" else ()
         (folder / lite_name(name)).write_bytes(CONVERTERS[name](one_image, prediction, *more))
-    np.save(folder / ANCHORS, encoder.grid.boxes)
+    anchors = decoding.anchors(encoder)
+    if anchors is not None:
+        np.save(folder / ANCHORS, anchors.grid.boxes)
     shutil.copyfile(decoder.__file__, folder / "decoder.py")
-    write_manifest(folder, _content(detector, coder, formats, len(images)))
+    write_manifest(folder, _content(detector, decoding, formats, len(images)))
     return folder
 
 
@@ -124,7 +123,7 @@ class Export:
     _run: runtimes.Run
 
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Return {"boxes": (B, A, 4), "scores": (B, A, C)} of images (B, height, width, 3) uint8.
+        """Return the exported outputs of images (B, height, width, 3) uint8: float32 by name.
 
         TFLite takes one image at a time: of several, one after the other.
 
@@ -144,12 +143,13 @@ class Export:
 
         Args:
             images: (B, height, width, 3) uint8 RGB.
-            options: of `ytrue.encoders.detections.detect`, such as `score_threshold`.
+            options: of the encoder's `decode`, such as `score_threshold`.
         """
         outputs = self(images)
+        found = decoding_of(self.encoder).found
         return [
-            detect(scores, boxes, logits=False, **options)
-            for scores, boxes in zip(outputs["scores"], outputs["boxes"], strict=True)
+            found(self.encoder, {name: array[row] for name, array in outputs.items()}, **options)
+            for row in range(len(images))
         ]
 
     @property
@@ -170,8 +170,8 @@ class Export:
 
     @property
     def landmarks(self) -> tuple[str, ...]:
-        """None: boxes have no keypoints."""
-        return ()
+        """Names of the keypoints of an object, empty where there are none."""
+        return tuple(self.content.get("landmarks", ()))
 
     @property
     def resize(self) -> ResizeMode:
@@ -180,9 +180,9 @@ class Export:
         return mode
 
     @cached_property
-    def encoder(self) -> AnchorEncoder:
+    def encoder(self) -> Encoder:
         """Whose targets the network was trained on."""
-        return AnchorEncoder.from_config(self.content["encoder"])
+        return from_config(self.content["encoder"])
 
 
 def load_export(
@@ -222,7 +222,8 @@ def load_export(
             do="read it with the encoder in its export.json, or export again",
         )
     name = f"{SAVED_MODEL}/" if runtime == "saved_model" else lite_name(precision)
-    check_files(folder, content, (ANCHORS, name))
+    anchors = (ANCHORS,) if ANCHORS in content["files"] else ()
+    check_files(folder, content, (*anchors, name))
     run = (
         runtimes.saved_model(folder / SAVED_MODEL)
         if runtime == "saved_model"
@@ -247,11 +248,11 @@ def _images(
     return [image[None] for image in images]
 
 
-def _for_prediction(model: EfficientDet) -> EfficientDet:
+def _for_prediction(model: PyramidNet) -> PyramidNet:
     """Return the model folded and in float32."""
     config = model.get_config()
     if config["dtype"] != "float32":
-        plain = EfficientDet.from_config({**config, "dtype": "float32"})
+        plain = type(model).from_config({**config, "dtype": "float32"})
         plain.set_weights(model.get_weights())
         model = plain
     return model if config["folded"] else model.fold()
@@ -264,20 +265,19 @@ def _save(prediction: Prediction, path: Path) -> None:
 
 
 def _content(
-    detector: Detector, coder: dict[str, Any], formats: Sequence[str], representative: int
+    detector: Detector, decoding: Decoding, formats: Sequence[str], representative: int
 ) -> dict[str, Any]:
     encoder = detector.encoder
     name = normalisation_of(detector.model.backbone.lite)
     mean, std = NORMALISATIONS[name]
+    anchors = decoding.anchors(encoder)
+    coder = {} if anchors is None else {"coder": coder_of(anchors)}
     return {
         "ytrue": version("ytrue"),
         "variant": detector.model.variant,
         "image_size": list(encoder.image_size),
         "input": "images: uint8 RGB (1, height, width, 3); the SavedModel takes any number",
-        "outputs": {
-            "boxes": "float32 (1, anchors, 4): y_min, x_min, y_max, x_max in pixels of the input",
-            "scores": "float32 (1, anchors, classes): in [0, 1], each class by itself",
-        },
+        "outputs": dict(decoding.outputs),
         "normalisation": {
             "name": name,
             "mean": list(mean),
@@ -287,9 +287,10 @@ def _content(
         "resize": detector.resize,
         "classes": list(detector.classes),
         "class_ids": list(detector.class_ids),
+        "landmarks": list(detector.landmarks),
         "encoder": encoder.config(),
         "digest": encoder.digest,
-        "coder": coder,
         "formats": list(formats),
         "representative_images": representative,
+        **coder,
     }

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import keras
 
-from ytrue.model.cellheads import CellHeads, check_whole
+from ytrue.errors import check_whole
+from ytrue.model.cellheads import CellHeads
 from ytrue.model.heads import Head
 
 

@@ -21,11 +21,9 @@ from ytrue.contract import gives_slots_to_points
 from ytrue.cores import available_cores
 from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.datasets.pixels import PAD, Pixels, image_reader, place_pixels
-from ytrue.encoders import KeypointGridEncoder, PolygonEncoder, PoseEncoder, from_config
+from ytrue.encoders import from_config
 from ytrue.errors import DataError, check_choice
 from ytrue.files import replace_file
-from ytrue.model.evaluatemasks import mask_records
-from ytrue.model.evaluatepoints import keypoint_records, point_records
 from ytrue.model.evaluating.results import coco_records
 from ytrue.resizing import RESIZE_MODES, Placement, ResizeMode, place
 
@@ -421,9 +419,11 @@ def back(detections: Annotations, placement: Placement) -> Annotations:
     """
     height, width = placement.source
     own = boxes.clip(placement.undo(detections.boxes), height, width)
-    keypoints, polygons = detections.keypoints, detections.polygons
+    keypoints, polygons, masks = detections.keypoints, detections.polygons, detections.masks
     if polygons is not None:
         polygons = tuple(tuple(placement.undo(part) for part in outline) for outline in polygons)
+    if masks is not None:
+        masks = tuple(None if mask is None else placement.undo_mask(mask) for mask in masks)
     if keypoints is None:
         keep = boxes.has_area(own)
     else:
@@ -434,7 +434,7 @@ def back(detections: Annotations, placement: Placement) -> Annotations:
         # A point by itself has no area.
         keep = boxes.has_area(own) | (keypoints[..., 2] > 0).any(axis=-1)
     return detections.replace(
-        boxes=own, keypoints=keypoints, polygons=polygons, content=None
+        boxes=own, keypoints=keypoints, polygons=polygons, masks=masks, content=None
     ).select(keep)
 
 
@@ -456,26 +456,16 @@ def results(found: Iterable[Found], class_ids: Sequence[Id]) -> list[dict[str, A
 
 
 def records_of(finder: Finder, found: Sequence[Found]) -> list[dict[str, Any]]:
-    """Return what was found as plain JSON records, with the ids of the file.
+    """Return what was found as plain JSON records of the finder's task, with the ids of the file.
 
     Boxes: see `results`. Outlines: COCO's segmentation results, see
-    `ytrue.model.evaluatemasks.mask_records`. Points: see `ytrue.model.evaluatepoints.point_records`. Objects with
-    keypoints: one record for each with both "bbox" and COCO's "keypoints".
+    `ytrue.model.evaluatemasks.mask_records`. Points: see
+    `ytrue.model.evaluatepoints.point_records`. Objects with keypoints: one record for each with
+    both "bbox" and COCO's "keypoints".
     """
-    encoder = finder.encoder
-    by_image = {one.image_id: one.detections for one in found}
-    if isinstance(encoder, PolygonEncoder):
-        sizes = {one.image_id: one.size for one in found}
-        return mask_records(by_image, sizes, finder.class_ids)
-    if not isinstance(encoder, KeypointGridEncoder | PoseEncoder):
-        return results(found, finder.class_ids)
-    if isinstance(encoder, KeypointGridEncoder):
-        ids = None if encoder.tells_landmarks else finder.class_ids
-        return point_records(by_image, finder.landmarks, class_ids=ids)
-    both = zip(
-        results(found, finder.class_ids), keypoint_records(by_image, finder.class_ids), strict=True
-    )
-    return [boxes_ | points for boxes_, points in both]
+    from ytrue.model.tasks import task_of
+
+    return task_of(finder.encoder).records(finder, found)
 
 
 def _ahead(

@@ -11,18 +11,24 @@ import tensorflow as tf
 from ytrue.contract import part_of
 from ytrue.model.bifpn import BiFPN
 from ytrue.model.boxheads import BoxHeads
+from ytrue.model.centernetheads import CenterHead
 from ytrue.model.efficientnet import EfficientNet
+from ytrue.model.fcosheads import FCOSHead
 from ytrue.model.keypointheads import KeypointHead
 from ytrue.model.layers import Shape
 from ytrue.model.losses import (
+    CenterNetLoss,
     DetectionLoss,
+    FCOSLoss,
     JointLoss,
     KeypointLoss,
     Loss,
+    MaskLoss,
     PolygonLoss,
     YoloLoss,
     l2_loss,
 )
+from ytrue.model.maskheads import MaskHeads
 from ytrue.model.variants import DETECTORS, Fusion, known
 from ytrue.model.yoloheads import YoloHead
 
@@ -31,6 +37,9 @@ MIN_LEVEL: Final = 3
 HEADS: Final[Mapping[str, tuple[type[keras.layers.Layer], type[Loss]]]] = {
     "anchor": (BoxHeads, DetectionLoss),
     "keypoint-grid": (KeypointHead, KeypointLoss),
+    "mask": (MaskHeads, MaskLoss),
+    "fcos": (FCOSHead, FCOSLoss),
+    "centernet": (CenterHead, CenterNetLoss),
     "yolo": (YoloHead, YoloLoss),
     "polygon": (YoloHead, PolygonLoss),
 }

@@ -47,6 +47,7 @@ class Recipe:
             are rarer: with less their scores stay low.
         box_weight: of the box loss.
         xy_weight: of the loss of keypoints' places.
+        mask_weight: of the loss of masks; with YOLACT's 6.125 classes come later.
         precision: the model's dtype policy.
         seed: of weights, augmentation and order.
         deterministic: only operations that repeat to the bit. This holds for the whole process
@@ -75,6 +76,7 @@ class Recipe:
     alpha: float | None = None
     box_weight: float = 50.0
     xy_weight: float = 1.0
+    mask_weight: float = 1.0
     precision: Precision = "float32"
     seed: int = 0
     deterministic: bool = True

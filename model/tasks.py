@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,7 +12,11 @@ from ytrue import boxes
 from ytrue.contract import Encoder, part_of
 from ytrue.encoders import (
     AnchorEncoder,
+    CellGrid,
+    CenterNetEncoder,
+    FCOSEncoder,
     KeypointGridEncoder,
+    MaskEncoder,
     PolygonEncoder,
     PoseEncoder,
     YoloEncoder,
@@ -20,10 +24,13 @@ from ytrue.encoders import (
 from ytrue.encoders.pose import BOX, KEYPOINTS
 from ytrue.errors import DataError
 from ytrue.model.losses import (
+    CenterNetLoss,
     DetectionLoss,
+    FCOSLoss,
     JointLoss,
     KeypointLoss,
     Loss,
+    MaskLoss,
     PolygonLoss,
     YoloLoss,
 )
@@ -31,16 +38,21 @@ from ytrue.model.losses import (
 if TYPE_CHECKING:
     from ytrue.annotations import Annotations
     from ytrue.datasets.dataset import Dataset, Id
+    from ytrue.model.predict import Finder, Found
     from ytrue.model.pyramidnet import PyramidNet
     from ytrue.model.recipe import Recipe
 
+MASK: Final = "mask"
 YOLO: Final = "yolo"
+FCOS: Final = "fcos"
+CENTERNET: Final = "centernet"
 POLYGON: Final = "polygon"
 
 Heads = dict[str, dict[str, Any]]
 """Name -> kind and arguments of a head, as `PyramidNet` takes them."""
 Scores = dict[str, float]
 """Name -> score; the first one says which weights are the best."""
+Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -53,14 +65,19 @@ class Task:
         loss: of an encoder and a recipe.
         scores: of an encoder's detector and what it found in a dataset: image id -> scored
             annotations in the image's own pixels.
+        records: of a finder and what it found: results as plain JSON values.
         missing: says what a dataset lacks to be learnt or scored, "" where it lacks nothing.
+        options: names of what the encoder's `decode` takes of `ytrue predict`, beside the least
+            score and the most detections.
     """
 
     name: str
     heads: Callable[[Any, tuple[int, ...]], Heads]
     loss: Callable[[Any, Recipe], Loss]
     scores: Callable[[Any, Dataset, Mapping[Id, Annotations]], Scores]
+    records: Callable[[Finder, Sequence[Found]], Records]
     missing: Callable[[Dataset], str]
+    options: tuple[str, ...] = ("scope", "method", "iou_threshold")
 
 
 def task_of(encoder: Encoder) -> Task:
@@ -137,9 +154,30 @@ def _keypoint_heads(encoder: KeypointGridEncoder, levels: tuple[int, ...]) -> He
             "kind": "keypoint-grid",
             "num_classes": encoder.num_classes,
             "points_per_cell": encoder.points_per_cell,
-            "on": "global" if encoder.grid == ((1, 1),) else _places(encoder, levels),
+            "on": "global" if encoder.grid == ((1, 1),) else _places(encoder.cells, levels),
         }
     }
+
+
+def _mask_heads(encoder: MaskEncoder, levels: tuple[int, ...]) -> Heads:
+    from ytrue.model.finefeatures import check_fine
+
+    check_fine(encoder.stride, encoder.image_size)
+    (head,) = _box_heads(encoder.boxes, levels).values()
+    return {MASK: head | {"kind": "mask", "stride": encoder.stride}}
+
+
+def _fcos_heads(encoder: FCOSEncoder, levels: tuple[int, ...]) -> Heads:
+    head = {"kind": "fcos", "num_classes": encoder.num_classes}
+    return {FCOS: head | {"on": _places(encoder.cells, levels)}}
+
+
+def _center_heads(encoder: CenterNetEncoder, _levels: tuple[int, ...]) -> Heads:
+    from ytrue.model.finefeatures import check_fine
+
+    check_fine(encoder.stride, encoder.image_size)
+    head = {"kind": "centernet", "num_classes": encoder.num_classes, "stride": encoder.stride}
+    return {CENTERNET: head | {"on": [0]}}
 
 
 def _yolo_heads(encoder: YoloEncoder, levels: tuple[int, ...]) -> Heads:
@@ -148,7 +186,7 @@ def _yolo_heads(encoder: YoloEncoder, levels: tuple[int, ...]) -> Heads:
             "kind": "yolo",
             "num_classes": encoder.num_classes,
             "anchors": encoder.anchors_per_cell,
-            "on": _places(encoder, levels),
+            "on": _places(encoder.cells, levels),
         }
     }
 
@@ -158,11 +196,11 @@ def _polygon_heads(encoder: PolygonEncoder, levels: tuple[int, ...]) -> Heads:
     return {POLYGON: head | {"kind": "polygon", "bins": encoder.bins}}
 
 
-def _places(encoder: KeypointGridEncoder | YoloEncoder, levels: tuple[int, ...]) -> list[int]:
+def _places(grids: CellGrid, levels: tuple[int, ...]) -> list[int]:
     """Return which of the pyramid's levels have the encoder's grids."""
-    height, width = encoder.image_size
+    height, width = grids.image_size
     cells = [(-(-height // 2**level), -(-width // 2**level)) for level in levels]
-    for rows, columns in encoder.grid:
+    for rows, columns in grids.grid:
         if (rows, columns) not in cells:
             there = ", ".join(
                 f"{tall}x{wide} on P{level}"
@@ -172,9 +210,9 @@ def _places(encoder: KeypointGridEncoder | YoloEncoder, levels: tuple[int, ...])
                 f"no level of the network has a grid of {rows}x{columns}: there are {there}; one "
                 'cell for the whole image is grid="global"'
             )
-    places = [cells.index(grid) for grid in encoder.grid]
+    places = [cells.index(grid) for grid in grids.grid]
     if places != sorted(places):
-        raise ValueError(f"grids {encoder.grid} are not in order: name the finest first")
+        raise ValueError(f"grids {grids.grid} are not in order: name the finest first")
     return places
 
 
@@ -183,8 +221,25 @@ def _pose_heads(encoder: PoseEncoder, levels: tuple[int, ...]) -> Heads:
 
 
 def _box_loss(_encoder: AnchorEncoder, recipe: Recipe) -> DetectionLoss:
+    return DetectionLoss(**_box_settings(recipe))
+
+
+def _mask_loss(_encoder: MaskEncoder, recipe: Recipe) -> MaskLoss:
+    return MaskLoss(mask_weight=recipe.mask_weight, **_box_settings(recipe))
+
+
+def _box_settings(recipe: Recipe) -> dict[str, Any]:
     alpha = 0.25 if recipe.alpha is None else recipe.alpha
-    return DetectionLoss(alpha=alpha, gamma=recipe.gamma, box_weight=recipe.box_weight)
+    return {"alpha": alpha, "gamma": recipe.gamma, "box_weight": recipe.box_weight}
+
+
+def _fcos_loss(_encoder: FCOSEncoder, recipe: Recipe) -> FCOSLoss:
+    alpha = 0.25 if recipe.alpha is None else recipe.alpha
+    return FCOSLoss(alpha=alpha, gamma=recipe.gamma)
+
+
+def _center_loss(_encoder: CenterNetEncoder, recipe: Recipe) -> CenterNetLoss:
+    return CenterNetLoss(gamma=recipe.gamma)
 
 
 def _keypoint_loss(_encoder: KeypointGridEncoder, recipe: Recipe) -> KeypointLoss:
@@ -219,7 +274,9 @@ def _yolo_settings(encoder: YoloEncoder, recipe: Recipe) -> dict[str, Any]:
 
 
 def _box_scores(
-    _encoder: AnchorEncoder | YoloEncoder, dataset: Dataset, found: Mapping[Id, Annotations]
+    _encoder: AnchorEncoder | CenterNetEncoder | FCOSEncoder | YoloEncoder,
+    dataset: Dataset,
+    found: Mapping[Id, Annotations],
 ) -> Scores:
     from ytrue.model.evaluate import evaluate
 
@@ -242,30 +299,58 @@ def told_by(encoder: KeypointGridEncoder) -> Literal["landmark", "class"]:
     return "landmark" if encoder.tells_landmarks else "class"
 
 
-def _polygon_scores(
-    encoder: PolygonEncoder, dataset: Dataset, found: Mapping[Id, Annotations]
+def _outline_scores(
+    encoder: MaskEncoder | PolygonEncoder, dataset: Dataset, found: Mapping[Id, Annotations]
 ) -> Scores:
     from ytrue.model.evaluatemasks import evaluate_masks
 
-    measured = evaluate_masks(dataset, found)
-    of_boxes = _box_scores(encoder.boxes, dataset, found)
-    return {
-        "mask AP": measured.coco["AP"] or 0.0,
-        "mask AP50": measured.coco["AP50"] or 0.0,
-        **{f"box {name}": value for name, value in of_boxes.items()},
-    }
+    masks = evaluate_masks(dataset, found).coco
+    return _beside("mask", masks, _box_scores(encoder.boxes, dataset, found))
 
 
 def _pose_scores(encoder: PoseEncoder, dataset: Dataset, found: Mapping[Id, Annotations]) -> Scores:
     from ytrue.model.evaluatepoints import evaluate_keypoints
 
-    measured = evaluate_keypoints(dataset, found)
-    of_boxes = _box_scores(encoder.boxes, dataset, found)
-    return {
-        "OKS AP": measured.coco["AP"] or 0.0,
-        "OKS AP50": measured.coco["AP50"] or 0.0,
-        **{f"box {name}": value for name, value in of_boxes.items()},
-    }
+    points = evaluate_keypoints(dataset, found).coco
+    return _beside("OKS", points, _box_scores(encoder.boxes, dataset, found))
+
+
+def _beside(what: str, coco: Mapping[str, float | None], of_boxes: Scores) -> Scores:
+    """Return COCO's AP and AP50 of something, and the scores of its boxes."""
+    own = {f"{what} {name}": coco[name] or 0.0 for name in ("AP", "AP50")}
+    return own | {f"box {name}": value for name, value in of_boxes.items()}
+
+
+def _box_records(finder: Finder, found: Sequence[Found]) -> Records:
+    from ytrue.model.predict import results
+
+    return results(found, finder.class_ids)
+
+
+def _keypoint_records(finder: Finder, found: Sequence[Found]) -> Records:
+    from ytrue.model.evaluatepoints import point_records
+
+    assert isinstance(finder.encoder, KeypointGridEncoder)  # as `TASKS` has it
+    ids = None if finder.encoder.tells_landmarks else finder.class_ids
+    return point_records(_by_image(found), finder.landmarks, class_ids=ids)
+
+
+def _pose_records(finder: Finder, found: Sequence[Found]) -> Records:
+    from ytrue.model.evaluatepoints import keypoint_records
+
+    points = keypoint_records(_by_image(found), finder.class_ids)
+    return [box | more for box, more in zip(_box_records(finder, found), points, strict=True)]
+
+
+def _outline_records(finder: Finder, found: Sequence[Found]) -> Records:
+    from ytrue.model.evaluatemasks import mask_records
+
+    sizes = {one.image_id: one.size for one in found}
+    return mask_records(_by_image(found), sizes, finder.class_ids)
+
+
+def _by_image(found: Sequence[Found]) -> dict[Id, Annotations]:
+    return {one.image_id: one.detections for one in found}
 
 
 def _no_object(dataset: Dataset) -> str:
@@ -279,14 +364,26 @@ def _no_point(dataset: Dataset) -> str:
 
 
 TASKS: Final[Mapping[str, Task]] = {
-    "anchor": Task("box", _box_heads, _box_loss, _box_scores, _no_object),
+    "anchor": Task("box", _box_heads, _box_loss, _box_scores, _box_records, _no_object),
     "keypoint-grid": Task(
-        "keypoints", _keypoint_heads, _keypoint_loss, _keypoint_scores, _no_point
+        "keypoints", _keypoint_heads, _keypoint_loss, _keypoint_scores, _keypoint_records, _no_point,
+        options=("duplicate_radius",),
     ),
-    "yolo": Task("yolo", _yolo_heads, _yolo_loss, _box_scores, _no_object),
-    "polygon": Task("polygon", _polygon_heads, _polygon_loss, _polygon_scores, _no_object),
-    "pose": Task("pose", _pose_heads, _pose_loss, _pose_scores, _no_point),
-}
+    "yolo": Task("yolo", _yolo_heads, _yolo_loss, _box_scores, _box_records, _no_object),
+    "polygon": Task(
+        "polygon", _polygon_heads, _polygon_loss, _outline_scores, _outline_records, _no_object
+    ),
+    "fcos": Task("fcos", _fcos_heads, _fcos_loss, _box_scores, _box_records, _no_object),
+    "centernet": Task(
+        "centernet", _center_heads, _center_loss, _box_scores, _box_records, _no_object,
+        options=("iou_threshold",),
+    ),
+    "mask": Task("mask", _mask_heads, _mask_loss, _outline_scores, _outline_records, _no_object),
+    "pose": Task(
+        "pose", _pose_heads, _pose_loss, _pose_scores, _pose_records, _no_point,
+        options=("scope", "method", "iou_threshold", "duplicate_radius"),
+    ),
+}  # fmt: skip
 """Name of the encoder -> its task."""
 
 

@@ -15,6 +15,7 @@ from ytrue.datasets import load, write_shapes
 from ytrue.model.evaluatemasks import evaluate_masks, mask_records
 from ytrue.model.evaluating.coco import NUMBERS
 from ytrue.model.evaluating.kinds import annotations_by_image, kind_of_results
+from ytrue.model.evaluating.results import ResultsFile
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_the_numbers_are_pycocotools_own(shapes, tmp_path):
         ours = np.array([report.coco[name] for name in NUMBERS], float)
         np.testing.assert_array_equal(ours, np.where(evaluator.stats < 0, np.nan, evaluator.stats))
     assert 0.05 < report.coco["AP"] < 0.95
-    assert kind_of_results(tmp_path / "found.json")[0] == "mask"
+    assert kind_of_results(ResultsFile(tmp_path / "found.json"))[0] == "mask"
     json.dumps(report.to_json())
 
 

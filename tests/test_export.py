@@ -13,16 +13,16 @@ import pytest
 import tensorflow as tf
 
 from ytrue import DataError
-from ytrue.encoders import BoxCoder, KeypointGridEncoder, preset
+from ytrue.encoders import BoxCoder, preset
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect
 from ytrue.model import Detector, EfficientDet
 from ytrue.model.export import export, load_export
 from ytrue.model.exporting import decoder as decoder_file
 from ytrue.model.exporting.decoder import Decoder
+from ytrue.model.exporting.decoding import decoding_of
 from ytrue.model.exporting.graph import Prediction
 from ytrue.model.images import normalised
-from ytrue.model.tasks import build_model
 from ytrue.resizing import place
 
 SIZE = (96, 128)
@@ -196,22 +196,21 @@ def test_the_copied_decoder_needs_numpy_alone(folder):
 def test_the_graph_decodes_as_the_coder_does(small, kind, std):
     coder = BoxCoder(kind, std=std)
     encoder = replace(small.encoder, coder=coder)
-    config = coder.config() | {"largest_log": LARGEST_LOG}
-    graph = Prediction(small.model, encoder.grid.boxes, config, SIZE)
     offsets = np.random.default_rng(0).normal(0, 1, (2, len(encoder.grid), 4)).astype(np.float32)
     offsets[0, :9, 2:] = 100.0  # cut, not infinite
-    found = graph._decoded(tf.constant(offsets)).numpy()
+    graph = decoding_of(encoder).graph(encoder)
+    found = graph({"box": tf.constant(offsets), "class": tf.zeros((2, len(encoder.grid), 3))})
     wanted = coder.decode(
         offsets,
         encoder.grid.boxes,
         **({"largest_log": LARGEST_LOG} if kind == "centre" else {}),
     )
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found["boxes"], wanted, rtol=1e-4, atol=1e-3)
 
 
 def test_pixels_are_normalised_as_in_the_model(small):
     x = tf.constant(images(8, 1))
-    graph = Prediction(small.model, small.encoder.grid.boxes, {}, SIZE)
+    graph = Prediction(small.model, decoding_of(small.encoder).graph(small.encoder), SIZE)
     np.testing.assert_array_equal(graph._normalised(x), normalised(x, lite=True, dtype="float32"))
 
 
@@ -276,7 +275,7 @@ def test_a_changed_manifest_is_refused(copied, tmp_path_factory):
         load_export(tmp_path_factory.mktemp("nothing"))
 
 
-def test_arguments_out_of_range_are_named(small, folder, tmp_path):
+def test_arguments_out_of_range_are_named(small, folder, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"formats=\('onnx',\): expected some of saved_model"):
         export(small, tmp_path, ("onnx",))
     with pytest.raises(ValueError, match="int8 needs representative images"):
@@ -285,10 +284,12 @@ def test_arguments_out_of_range_are_named(small, folder, tmp_path):
         export(small, tmp_path, ("int8",), [images(0, 1)[0], images(0, 1, (64, 64))[0]])
     with pytest.raises(DataError, match="the folder is not empty"):
         export(small, folder, ("float32",))
-    points = KeypointGridEncoder(SIZE, stride=8, num_classes=2)
-    other = Detector(build_model(points, "nano"), points, ("a",), (1,))
-    with pytest.raises(ValueError, match="of a 'keypoint-grid' encoder: only detectors of boxes"):
-        export(other, tmp_path / "points", ("float32",))
+    monkeypatch.setattr(type(small.encoder), "config", lambda _: {"encoder": "wheel"})
+    with pytest.raises(
+        ValueError, match="targets are of a 'wheel' encoder: only those of anchor, "
+    ):
+        export(small, tmp_path / "wheel", ("float32",))
+    monkeypatch.undo()
     with pytest.raises(ValueError, match="runtime='onnx': expected one of tflite, saved_model"):
         load_export(folder, "onnx")
     with pytest.raises(

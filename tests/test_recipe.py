@@ -49,7 +49,7 @@ def test_a_recipe_comes_back_from_its_config():
     changed = Recipe(
         epochs=7, batch_size=3, optimizer="adamw", learning_rate=0.5, warmup_epochs=2.0,
         momentum=0.5, weight_decay=0.25, clip_norm=1.0, average=0.5, freeze_norms=True,
-        drop_connect=0.1, augment="strong", gamma=2.0, alpha=0.5, box_weight=10.0, xy_weight=2.0,
+        drop_connect=0.1, augment="strong", gamma=2.0, alpha=0.5, box_weight=10.0, xy_weight=2.0, mask_weight=6.125,
         precision="mixed_bfloat16", seed=4, deterministic=False,
     )  # fmt: skip
     plain = Recipe()

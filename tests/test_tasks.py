@@ -7,9 +7,19 @@ import pytest
 import tensorflow as tf
 
 from ytrue.datasets import load, pipeline, write_shapes
-from ytrue.encoders import KeypointGridEncoder, PoseEncoder, preset
+from ytrue.encoders import (
+    CenterNetEncoder,
+    FCOSEncoder,
+    KeypointGridEncoder,
+    MaskEncoder,
+    PolygonEncoder,
+    PoseEncoder,
+    YoloEncoder,
+    preset,
+)
 from ytrue.errors import DataError
 from ytrue.model import Detector, EfficientDet, PyramidNet, Recipe, train
+from ytrue.model.evaluatemasks import evaluate_masks
 from ytrue.model.evaluatepoints import evaluate_points
 from ytrue.model.losses import DetectionLoss, JointLoss, KeypointLoss
 from ytrue.model.predict import images_of, predict, records_of
@@ -27,12 +37,18 @@ def encoders():
         SIZE, "global", num_classes=4, points_per_cell=4, slots="fixed", classes="object"
     )
     boxes = preset("ytrue", SIZE, 4)
+    yolo = YoloEncoder(SIZE, [[(16, 16)], [(40, 40)]], stride=(8, 16), num_classes=4)
     return {
         "box": boxes,
         "keypoints": points,
         "fixed": fixed,
         "global": whole,
         "pose": PoseEncoder(boxes, fixed),
+        "mask": MaskEncoder(boxes),
+        "yolo": yolo,
+        "polygon": PolygonEncoder(yolo),
+        "fcos": FCOSEncoder(SIZE, 4, stride=(8, 16, 32)),
+        "centernet": CenterNetEncoder(SIZE, 4),
     }
 
 
@@ -97,7 +113,9 @@ def test_fit_reports_the_parts_of_the_loss(shapes):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["fixed", "global", "pose"])
+@pytest.mark.parametrize(
+    "name", ["fixed", "global", "pose", "mask", "polygon", "fcos", "centernet"]
+)
 def test_folding_and_saving_keep_the_outputs(name, tmp_path):
     encoder = encoders()[name]
     model = build_model(encoder, "nano")
@@ -145,7 +163,10 @@ def test_what_does_not_go_together_is_named(make, message):
         make()
 
 
-@pytest.mark.parametrize("name", ["keypoints", "pose"])
+@pytest.mark.parametrize(
+    "name",
+    ["keypoints", "mask", *(pytest.param(n, marks=pytest.mark.slow) for n in ("pose", "polygon"))],
+)
 def test_a_run_of_the_task_trains_and_comes_back(name, shapes, tmp_path):
     encoder = encoders()[name]
     learnt, held = shapes.hold_out(4)
@@ -157,6 +178,8 @@ def test_a_run_of_the_task_trains_and_comes_back(name, shapes, tmp_path):
     wanted = {
         "keypoints": ["AP", "PCK"],
         "pose": ["OKS AP", "OKS AP50", "box AP", "box AP50"],
+        "mask": ["mask AP", "mask AP50", "box AP", "box AP50"],
+        "polygon": ["mask AP", "mask AP50", "box AP", "box AP50"],
     }
     assert list(entry["scores"]) == wanted[name]
     again = Detector.load(tmp_path, "last")
@@ -167,6 +190,8 @@ def test_a_run_of_the_task_trains_and_comes_back(name, shapes, tmp_path):
     fields = {
         "keypoints": {"image_id", "landmark", "point", "score"},
         "pose": {"image_id", "category_id", "bbox", "keypoints", "score"},
+        "mask": {"image_id", "category_id", "bbox", "segmentation", "score"},
+        "polygon": {"image_id", "category_id", "bbox", "segmentation", "score"},
     }
     assert set(records[0]) == fields[name]
     if name == "keypoints":
@@ -175,6 +200,9 @@ def test_a_run_of_the_task_trains_and_comes_back(name, shapes, tmp_path):
         assert in_memory.overall.nearest_error == pytest.approx(
             from_records.overall.nearest_error, abs=1e-2
         )
+    if name == "mask":
+        in_memory = evaluate_masks(held, {one.image_id: one.detections for one in found})
+        assert evaluate_masks(held, records).to_json() == in_memory.to_json()
 
 
 def test_a_dataset_without_points_is_refused(shapes, tmp_path):

@@ -14,7 +14,6 @@ from ytrue import boxes
 from ytrue.annotations import Annotations
 from ytrue.model.evaluating.columns import Detections
 from ytrue.model.evaluating.pointresults import check_finite
-from ytrue.model.evaluating.points import num_landmarks
 from ytrue.model.evaluating.results import (
     Border,
     RefusedError,
@@ -108,7 +107,7 @@ def found_keypoints(dataset: Dataset, results: Results) -> FoundKeypoints:
             first is told, with the number of the others.
         ValueError: `results` is of another type, or annotations have no scores.
     """
-    border, count = Border(dataset), num_landmarks(dataset)
+    border, count = Border(dataset), dataset.num_keypoints
     if isinstance(results, Mapping):
         return _of_annotations(border, count, results)
     records, where = records_of(results, _EXAMPLE)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from ytrue import boxes
 from ytrue.annotations import Annotations
 from ytrue.model.evaluating.keypointresults import found_keypoints
 from ytrue.model.evaluating.pointresults import found_points
-from ytrue.model.evaluating.points import By, FoundPoints, num_landmarks
-from ytrue.model.evaluating.results import Results, annotations_of, records_of, rows_by_image
+from ytrue.model.evaluating.points import By, FoundPoints
+from ytrue.model.evaluating.results import Results, annotations_of, rows_by_image
 from ytrue.model.evaluating.segm import found_masks, rle_of
 
 if TYPE_CHECKING:
@@ -21,14 +20,21 @@ if TYPE_CHECKING:
 
 Kind = Literal["box", "keypoints", "pose", "mask"]
 
+FINDS: Final[Mapping[str, Kind]] = {
+    "box": "box",
+    "fcos": "box",
+    "centernet": "box",
+    "yolo": "box",
+    "polygon": "mask",
+    "mask": "mask",
+    "keypoints": "keypoints",
+    "pose": "pose",
+}
+"""Name of a task -> what its detectors find."""
 
-def kind_of_results(path: Path) -> tuple[Kind, By]:
-    """Return what a results file is of, by its first record, and what points are told apart by.
 
-    Raises:
-        DataError: a file that is no list of results.
-    """
-    records, _ = records_of(path, "[...]")
+def kind_of_results(records: Sequence[Any]) -> tuple[Kind, By]:
+    """Return what results are of, by their first record, and what points are told apart by."""
     first = records[0] if records and isinstance(records[0], Mapping) else {}
     if "point" in first:
         return "keypoints", "landmark" if "landmark" in first else "class"
@@ -37,16 +43,16 @@ def kind_of_results(path: Path) -> tuple[Kind, By]:
 
 
 def annotations_by_image(
-    dataset: Dataset, results: Results, kind: str, *, by: By = "landmark"
+    dataset: Dataset, results: Results, kind: Kind, *, by: By = "landmark"
 ) -> list[Annotations]:
     """Return what was found in each image, in the dataset's order, by falling score.
 
     Raises:
         DataError: results that do not belong to the dataset.
     """
-    if kind in ("box", "yolo"):
+    if kind == "box":
         return annotations_of(dataset, results)
-    if kind in ("mask", "polygon"):
+    if kind == "mask":
         masks = found_masks(dataset, results)
         found_ = masks.detections
         return [
@@ -67,7 +73,7 @@ def annotations_by_image(
 
 
 def _points(dataset: Dataset, found: FoundPoints, by: By) -> list[Annotations]:
-    count = num_landmarks(dataset) if by == "landmark" else 1
+    count = dataset.num_keypoints if by == "landmark" else 1
     annotations = []
     for k in rows_by_image(found.image, found.score, len(dataset)):
         landmark = found.key[k] if by == "landmark" else np.zeros(len(k), np.int64)

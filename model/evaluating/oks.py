@@ -13,7 +13,6 @@ from pycocotools.cocoeval import Params
 from ytrue.model.evaluating.coco import CocoScores, compared, in_order, records
 from ytrue.model.evaluating.columns import Truth, truth_of
 from ytrue.model.evaluating.keypointresults import FoundKeypoints
-from ytrue.model.evaluating.points import num_landmarks
 
 if TYPE_CHECKING:
     from ytrue.datasets.dataset import Dataset
@@ -48,7 +47,7 @@ class TrueKeypoints:
 
 def true_keypoints(dataset: Dataset) -> TrueKeypoints:
     """Return a dataset's objects and their keypoints as columns."""
-    objects, count = dataset.objects, num_landmarks(dataset)
+    objects, count = dataset.objects, dataset.num_keypoints
     keypoints = objects.keypoints
     if keypoints is None:
         keypoints = np.zeros((len(objects), count, 3))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ytrue import boxes
 from ytrue.annotations import Annotations
-from ytrue.model.evaluating.points import By, FoundPoints, landmark_names, num_landmarks
+from ytrue.model.evaluating.points import By, FoundPoints, landmark_names
 from ytrue.model.evaluating.results import (
     Border,
     RefusedError,
@@ -167,7 +167,7 @@ def _point_of(point: Any) -> list[float]:
 def _of_annotations(
     border: Border, dataset: Dataset, found: Mapping[Any, Annotations], by: By
 ) -> FoundPoints:
-    check = _check(num_landmarks(dataset) if by == "landmark" else None, border.check_labels)
+    check = _check(dataset.num_keypoints if by == "landmark" else None, border.check_labels)
     no_rows, no_points = np.zeros(0, np.int64), np.zeros((0, 2))
     parts: list[tuple[NDArray[Any], ...]] = [(no_rows, no_rows, no_points, np.zeros(0))]
     for position, scored in placed(border, found, check):

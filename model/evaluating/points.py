@@ -86,15 +86,9 @@ class PointFates:
     excused: NDArray[np.bool_]
 
 
-def num_landmarks(dataset: Dataset) -> int:
-    """Return K, the number of landmarks that an object of the dataset may have."""
-    keypoints = dataset.objects.keypoints
-    return len(dataset.keypoint_names) if keypoints is None else keypoints.shape[1]
-
-
 def landmark_names(dataset: Dataset) -> tuple[str, ...]:
     """Return the names of the K landmarks; their numbers where the file does not name all."""
-    count = num_landmarks(dataset)
+    count = dataset.num_keypoints
     named = len(dataset.keypoint_names) == count
     return dataset.keypoint_names if named else tuple(map(str, range(count)))
 

@@ -77,7 +77,7 @@ def records_of(results: Any, example: str) -> tuple[Sequence[Any], Callable[[int
     """Return the records of a file, or those given, and what says where a record stands.
 
     Args:
-        results: a path or a list.
+        results: a path, a `ResultsFile` or a list.
         example: what a file holds, for messages.
 
     Raises:
@@ -85,8 +85,10 @@ def records_of(results: Any, example: str) -> tuple[Sequence[Any], Callable[[int
         ValueError: `results` is of another type.
     """
     if isinstance(results, (str, Path)):
-        path = Path(results)
-        return _records_in(path, example), lambda n: f"{path}, record {n}"
+        results = ResultsFile(Path(results), example)
+    if isinstance(results, ResultsFile):
+        path = results.path
+        return results, lambda n: f"{path}, record {n}"
     if isinstance(results, Sequence):
         return results, lambda n: f"the results, record {n}"
     raise ValueError(
@@ -183,6 +185,18 @@ def coco_records(
         {"image_id": image_id, "category_id": class_ids[label], "bbox": xywh, "score": score}
         for label, xywh, score in zip(*columns, strict=True)
     ]
+
+
+class ResultsFile(list[Any]):
+    """The records of a results file, read once for all who ask.
+
+    Raises:
+        DataError: a file that is no list.
+    """
+
+    def __init__(self, path: Path, example: str = _EXAMPLE) -> None:
+        super().__init__(_records_in(path, example))
+        self.path = path
 
 
 def _records_in(path: Path, example: str) -> list[Any]:

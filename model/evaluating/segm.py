@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as _mask_api
 
-from ytrue import boxes
 from ytrue.annotations import Annotations
 from ytrue.model.evaluating.coco import CocoScores, compared, in_order, records
 from ytrue.model.evaluating.columns import Detections, Truth
@@ -27,6 +26,7 @@ from ytrue.model.evaluating.results import (
     score_of,
     short,
 )
+from ytrue.rasters import Raster, rasterise
 from ytrue.rle import RLE
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ _EXAMPLE: Final = (
     '"score": ...}, ...]'
 )
 coco_mask: Any = _mask_api  # its stubs are narrower than what it takes
-Mask = dict[str, Any]
-"""pycocotools' compressed form: {"size": [height, width], "counts": bytes}."""
+Mask = Raster
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +156,10 @@ def masks_of(annotations: Annotations, height: int, width: int) -> list[Mask]:
         if mask is not None:
             found.append(compressed(mask))
             continue
-        parts = [boxes.points_to_xy(part).ravel().tolist() for part in polygons[k] if len(part) > 2]
-        y_min, x_min, y_max, x_max = annotations.boxes[k].tolist()
-        corners = [x_min, y_min, x_max, y_min, x_max, y_max, x_min, y_max]
-        found.append(_rasterised(parts or [corners], height, width))
+        y_min, x_min, y_max, x_max = annotations.boxes[k]
+        corners = np.array([(y_min, x_min), (y_min, x_max), (y_max, x_max), (y_max, x_min)])
+        drawable = any(len(part) > 2 for part in polygons[k])
+        found.append(rasterise(polygons[k] if drawable else (corners,), height, width))
     return found
 
 

@@ -78,9 +78,11 @@ class DetectionLoss:
             raise ValueError(f"momentum={momentum}: expected a share in [0, 1)")
         self.focal = {"alpha": alpha, "gamma": gamma, "label_smoothing": label_smoothing}
         self.delta = delta
-        self.box_weight = box_weight
         self.iou: Kind | None = iou
         self.iou_weight = iou_weight
+        self.weights = {"class": 1.0, "box": box_weight}
+        if iou is not None:
+            self.weights["iou"] = iou_weight
         self.anchors = None if anchors is None else tf.constant(anchors, tf.float32)
         self.normalizer = normalizer
         self.momentum = momentum
@@ -96,7 +98,7 @@ class DetectionLoss:
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of what a call returns beside "loss"."""
-        return ("class", "box") if self.iou is None else ("class", "box", "iou")
+        return tuple(self.weights)
 
     @property
     def variables(self) -> list[Any]:
@@ -105,9 +107,9 @@ class DetectionLoss:
 
     def config(self) -> dict[str, Any]:
         """Return the arguments, but anchors, as plain JSON values."""
-        names = ("delta", "box_weight", "iou", "iou_weight", "normalizer", "momentum", "offset")
-        values = {name: getattr(self, name) for name in (*names, "count_zeros")}
-        return {**self.focal, **values}
+        names = ("delta", "iou", "iou_weight", "normalizer", "momentum", "offset", "count_zeros")
+        values = {name: getattr(self, name) for name in names}
+        return {**self.focal, **values, "box_weight": self.weights["box"]}
 
     def __call__(
         self,
@@ -128,22 +130,29 @@ class DetectionLoss:
         Raises:
             ValueError: arrays missing, or of shapes or dtypes that do not go together.
         """
-        state, label, box = self._checked(targets, predictions)
+        sums = self._sums(targets, predictions)
+        state = tf.convert_to_tensor(targets["state"])
         count = tf.reduce_sum(tf.cast(state == POSITIVE, tf.float32))
         share = 1.0 / self._normalizer(count, training)
-        losses = {
-            "class": focal_loss(predictions["class"], label, state, **self.focal) * share,
+        losses = {name: share * value for name, value in sums.items()}
+        total = tf.add_n([self.weights[name] * value for name, value in losses.items()])
+        return {"loss": total, **losses}
+
+    def _sums(
+        self, targets: Mapping[str, tf.Tensor], predictions: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Return the sum of each part over the batch, before any weight or share."""
+        state, label, box = self._checked(targets, predictions)
+        sums = {
+            "class": focal_loss(predictions["class"], label, state, **self.focal),
             "box": 0.25
-            * share
             * huber_loss(
                 predictions["box"], box, state, delta=self.delta, count_zeros=self.count_zeros
             ),
         }
-        total = losses["class"] + self.box_weight * losses["box"]
         if self.iou is not None:
-            losses["iou"] = 0.25 * share * self._iou(predictions["box"], box, state)
-            total += self.iou_weight * losses["iou"]
-        return {"loss": total, **losses}
+            sums["iou"] = 0.25 * self._iou(predictions["box"], box, state)
+        return sums
 
     def _iou(self, prediction: tf.Tensor, target: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
         places = tf.where(state == POSITIVE)  # (P, 2)

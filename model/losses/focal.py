@@ -19,6 +19,7 @@ from typing import Any
 import tensorflow as tf
 
 from ytrue.contract import IGNORE, POSITIVE
+from ytrue.errors import check_from_zero
 
 
 def focal_terms(
@@ -186,7 +187,6 @@ def check(alpha: float | None, gamma: float, label_smoothing: float) -> None:
     """Raise ValueError for arguments out of range."""
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha}: expected a weight in [0, 1]")
-    if not gamma >= 0:
-        raise ValueError(f"gamma={gamma}: expected 0 or more")
+    check_from_zero("gamma", gamma)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing}: expected a share in [0, 1)")

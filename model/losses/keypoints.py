@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_from_zero
 from ytrue.model.losses.focal import check, focal_terms
 from ytrue.model.losses.forms import Form, arrays_of, check_equal, shape_words
 from ytrue.model.losses.replicas import over_replicas
@@ -76,8 +76,7 @@ class KeypointLoss:
         check(alpha, gamma, label_smoothing=0.0)
         if kind == "bce" and alpha is not None:
             raise ValueError(f"alpha={alpha}: expected None with kind='bce', which weighs nothing")
-        if not xy_weight >= 0:
-            raise ValueError(f"xy_weight={xy_weight}: expected 0 or more")
+        check_from_zero("xy_weight", xy_weight)
         self.kind = kind
         self.alpha = alpha
         self.gamma = gamma

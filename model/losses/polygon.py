@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 import tensorflow as tf
 
+from ytrue.errors import check_from_zero
 from ytrue.model.losses.forms import Form
 from ytrue.model.losses.yolo import YoloLoss, rows_of
 
@@ -52,8 +53,7 @@ class PolygonLoss(YoloLoss):
         self, distance_scales: Any = None, *, polygon_weight: float = 0.2, **options: Any
     ) -> None:
         super().__init__(**options)
-        if not polygon_weight >= 0:
-            raise ValueError(f"polygon_weight={polygon_weight}: expected 0 or more")
+        check_from_zero("polygon_weight", polygon_weight)
         scales = [1.0] if distance_scales is None else distance_scales
         self.log_scales = tf.math.log(tf.constant(scales, tf.float32))
         self.weights |= dict.fromkeys(("distance", "angle", "vertex"), polygon_weight)

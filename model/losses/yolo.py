@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 import tensorflow as tf
 
 from ytrue.contract import IGNORE, POSITIVE
+from ytrue.errors import check_from_zero
 from ytrue.model.losses.focal import check, focal_terms
 from ytrue.model.losses.forms import Form, arrays_of, check_equal
 from ytrue.model.losses.replicas import over_replicas
@@ -76,8 +77,7 @@ class YoloLoss:
         if not low < high:
             raise ValueError(f"offset_range={offset_range}: expected rising numbers")
         for name, weight in (("class_weight", class_weight), ("box_weight", box_weight)):
-            if not weight >= 0:
-                raise ValueError(f"{name}={weight}: expected 0 or more")
+            check_from_zero(name, weight)
         self.areas = None if areas is None else tf.constant(areas, tf.float32)
         self.offset_range = (float(low), float(high))
         self.gamma, self.alpha = gamma, alpha
