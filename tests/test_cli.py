@@ -14,6 +14,7 @@ COMMANDS = [
     "demo",
     "inspect",
     "audit",
+    "compare",
     "show",
     "encode",
     "convert",
@@ -195,6 +196,8 @@ def test_train_predict_evaluate(shapes, tmp_path):
     run("predict", tmp_path / "run", one, "--ids", shapes, *found, "--suppression", "global")
     assert {record["image_id"] for record in json.loads(out.read_text())} == {4}
     plain = json.loads(out.read_text())
+    done = run("predict", tmp_path / "run", one, *found, "--duplicate-radius", "1", code=2)
+    assert "--duplicate-radius means nothing to a detector of --task box" in done.stderr
     said = run("export", tmp_path / "run", "-o", tmp_path / "x", "--to", "float32").stdout
     assert "model_float32.tflite" in said
     run("predict", tmp_path / "x", one, "--ids", shapes, *found, "--suppression", "global",
@@ -297,12 +300,48 @@ def test_audit_and_show_by_task(shapes, tmp_path):
         assert f"wrote {file}" in said
         assert file.read_bytes().startswith(b"\x89PNG")
     assert "left: owns slot 0 of the cell in row" in said
+    said = run("audit", shapes, "--task", "yolo", *size, "--set", "anchors=2").stdout
+    assert "second" in said
+    assert "reserved" not in said
     plain = json.loads(
         run("show", shapes, "#1", "--task", "keypoints", *size, "-o", picture, "--object", "0",
             "--json").stdout
     )  # fmt: skip
     assert [row["landmark"] for row in plain["points"]] == ["left", "top", "right", "bottom"]
     assert {row["object"] for row in plain["points"]} == {0}
+
+
+def test_audits_of_outlines_count_them(shapes):
+    size = ("--size", "96x128")
+    dataset = load(shapes)
+    for task in ("mask", "polygon"):
+        found = json.loads(run("audit", shapes, "--task", task, *size, "--json").stdout)
+        assert found["outlines"] == dataset.outlines
+        assert sum(dataset.outlines.values()) == (~dataset.objects.crowd).sum()
+    assert (
+        f"{dataset.outlines['none']:,} objects have none and teach class and box only"
+        in run("audit", shapes, "--task", "mask", *size).stdout
+    )
+    assert "outlines" not in json.loads(run("audit", shapes, *size, "--json").stdout)
+
+
+def test_show_outlines(shapes, tmp_path):
+    picture = tmp_path / "picture.png"
+    arguments = ("show", shapes, "#1", "--task", "polygon", "--size", "96x128", "-o", picture)
+    said = run(*arguments, "--set", "bins=8").stdout
+    objects = load(shapes)[1].annotations
+    assert said.count("vertices kept, in ") == len(objects)
+    assert " of 8 bins: IoU " in said
+    whole = picture.read_bytes()
+    assert whole.startswith(b"\x89PNG")
+    plain = json.loads(run(*arguments, "--object", "0", "--json").stdout)
+    (row,) = plain["objects"]
+    assert row["outline"]["kept"] <= row["outline"]["vertices"]
+    assert f"IoU {row['outline']['iou']:.2f} with the object" in row["why"]
+    assert row["outline"]["unused_parts"] == 0
+    alone = picture.read_bytes()
+    run(*arguments, "--levels")
+    assert len({whole, alone, picture.read_bytes()}) == 3
 
 
 @pytest.mark.parametrize(
@@ -316,6 +355,14 @@ def test_audit_and_show_by_task(shapes, tmp_path):
         pytest.param(
             "polygon", "mask AP50", {"category_id", "bbox", "segmentation"}, ("--set", "bins=8"),
             marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "mask", "mask AP50", {"category_id", "bbox", "segmentation"}, ("--set", "stride=8"),
+            marks=pytest.mark.slow,
+        ),
+        *(
+            pytest.param(task, "AP50", {"category_id", "bbox"}, (), marks=pytest.mark.slow)
+            for task in ("yolo", "fcos", "centernet")
         ),
     ],
 )  # fmt: skip

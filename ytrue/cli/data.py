@@ -99,12 +99,19 @@ def audit(
     )
     with progress_bar("auditing", quiet=as_json) as progress:
         report = auditing.audit(dataset, encoder, resize=resize_mode(resize), progress=progress)
+    outlines = dataset.outlines if {"polygon", "masks"} & encoder.spec.keys() else {}
     if as_json:
-        print_json(report.to_json())
+        print_json(report.to_json() | ({"outlines": outlines} if outlines else {}))
     else:
         from ytrue import viz
 
         viz.print_audit(report, rich_console())
+    if outlines and not as_json:
+        typer.echo(
+            f"• outlines: {outlines['polygon']:,} polygons of one part, {outlines['parts']:,} of "
+            f"several, {outlines['mask']:,} masks; {outlines['none']:,} objects have none and "
+            "teach class and box only"
+        )
     if html is not None:
         from ytrue import viz
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ytrue.datasets.dataset import Dataset
+    from ytrue.model.evaluating.kinds import Kind
     from ytrue.model.predict import Finder
 
 
@@ -73,7 +74,9 @@ def evaluate(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", help="box, yolo, polygon, mask, keypoints or pose; default: of the results."
+            "--task",
+            help="box, fcos, centernet, yolo, polygon, mask, keypoints or pose; default: of the "
+            "results.",
         ),
     ] = None,
     hold_out: Annotated[
@@ -111,22 +114,25 @@ def evaluate(
 
     Example: ytrue evaluate annotations.json detections.json --fail-under 0.5
     """
+    from ytrue.model.evaluating.kinds import FINDS, kind_of_results
+
     if task is not None:
-        check_choice("--task", task, tuple(_MEASURES))
+        check_choice("--task", task, tuple(FINDS))
     dataset = load(data, format, images, strict)
     if hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
-    found: Any = results
+    found: Any
     if results.is_dir():
         dataset, found, finder = _predicted(dataset, results, weights, task, as_json)
-        task, by = task_name(finder), _by(finder)
+        kind, by = FINDS[task_name(finder)], _by(finder)
     else:
-        from ytrue.model.evaluating.kinds import kind_of_results
+        from ytrue.model.evaluating.results import ResultsFile
 
-        kind, by = kind_of_results(results)
-        task = task or kind
+        found = ResultsFile(results)
+        kind, by = kind_of_results(found)
+        kind = kind if task is None else FINDS[task]
     asked = Asked(score_threshold, radius, by)
-    measured = _MEASURES[task](dataset, found, asked)
+    measured = _MEASURES[kind](dataset, found, asked)
     if as_json:
         plain = {name: report.to_json() for name, report in measured.reports.items()}
         print_json(plain.get("", plain))
@@ -137,7 +143,7 @@ def evaluate(
 
         typer.echo(f"wrote {viz.save_png(measured.figure(), out)}", err=as_json)
     if pictures is not None:
-        _draw_extremes(dataset, measured, task, found, pictures, asked)
+        _draw_extremes(dataset, measured, kind, found, pictures, asked)
     name, value = measured.headline
     if fail_under is not None and (value is None or value < fail_under):
         said = "not defined" if value is None else f"{value:.3f}"
@@ -219,18 +225,16 @@ def _masks(dataset: Dataset, found: Any, asked: Asked) -> Measured:
     )  # fmt: skip
 
 
-_MEASURES: Final[Mapping[str, Callable[[Dataset, Any, Asked], Measured]]] = {
+_MEASURES: Final[Mapping[Kind, Callable[[Dataset, Any, Asked], Measured]]] = {
     "box": _boxes,
     "keypoints": _keypoints,
     "pose": _pose,
-    "yolo": _boxes,
-    "polygon": _masks,
     "mask": _masks,
 }
 
 
 def _draw_extremes(
-    dataset: Dataset, measured: Measured, task: str, found: Any, folder: Path, asked: Asked
+    dataset: Dataset, measured: Measured, kind: Kind, found: Any, folder: Path, asked: Asked
 ) -> None:
     """Draw the three images of highest and of lowest F1, detections beside the truth."""
     import numpy as np
@@ -241,7 +245,7 @@ def _draw_extremes(
 
     order = np.argsort(measured.image_f1, kind="stable")
     order = order[~np.isnan(measured.image_f1[order])]
-    by_image = annotations_by_image(dataset, found, task, by=asked.by)
+    by_image = annotations_by_image(dataset, found, kind, by=asked.by)
     named = [(f"best_{k + 1}", row) for k, row in enumerate(order[::-1][:3])]
     named += [(f"worst_{k + 1}", row) for k, row in enumerate(order[:3])]
     for name, row in named:
@@ -259,12 +263,14 @@ def _predicted(
 ) -> tuple[Dataset, dict[Any, Any], Finder]:
     """Return the dataset without what cannot be read, what a run's detector finds, and that."""
     finder = finder_of(run, "keras", "float32", weights, task)
-    task = task_name(finder)
-    for what, tasks, known, there in (
-        ("classes", ("box", "yolo", "polygon", "pose"), finder.classes, dataset.classes),
+    from ytrue.model.evaluating.kinds import FINDS
+
+    kind = FINDS[task_name(finder)]
+    for what, kinds, known, there in (
+        ("classes", ("box", "mask", "pose"), finder.classes, dataset.classes),
         ("keypoints", ("keypoints", "pose"), finder.landmarks, dataset.keypoint_names),
     ):
-        if task in tasks and known != there:
+        if kind in kinds and known != there:
             raise DataError(
                 f"the run knows {', '.join(known) or 'none'}; the dataset's {what} are "
                 f"{', '.join(there) or 'none'}",

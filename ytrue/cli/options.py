@@ -28,7 +28,10 @@ Images = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first problem.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 PresetName = Annotated[
-    str, typer.Option("--preset", help="ytrue, efficientdet, retinanet or keras_hub.")
+    str,
+    typer.Option(
+        "--preset", help="ytrue, efficientdet, retinanet, keras_hub, atss or center_prior."
+    ),
 ]
 Size = Annotated[str, typer.Option("--size", help="Network input, pixels: SIDE or HEIGHTxWIDTH.")]
 AnchorScale = Annotated[

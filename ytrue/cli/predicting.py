@@ -29,7 +29,8 @@ TaskOfRun = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="box, yolo, polygon, keypoints or pose: refuse a run of another; default: any.",
+        help="box, fcos, centernet, yolo, polygon, mask, keypoints or pose: refuse a run of another; "
+        "default: any.",
     ),
 ]
 Weights = Annotated[
@@ -72,19 +73,29 @@ def predict(
         float, typer.Option("--score-threshold", help="Lowest score of a detection.")
     ] = 0.05,
     suppression: Annotated[
-        str, typer.Option("--suppression", help="class (rivals are of one class) or global.")
-    ] = "class",
+        str | None,
+        typer.Option(
+            "--suppression", help="class (rivals are of one class; the default) or global."
+        ),
+    ] = None,
     soft: Annotated[
         bool,
         typer.Option("--soft", help="Lower the scores of overlapping boxes, drop none (gaussian)."),
     ] = False,
     iou_threshold: Annotated[
-        float, typer.Option("--iou-threshold", help="Overlap from which one of two boxes falls.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            "--iou-threshold",
+            help="Overlap from which one of two boxes falls; default: 0.5, of centernet none falls.",
+        ),
+    ] = None,
     duplicate_radius: Annotated[
-        float,
-        typer.Option("--duplicate-radius", help="Cells in which one of two alike points falls."),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            "--duplicate-radius",
+            help="Cells in which one of two alike points falls; default: 0.5.",
+        ),
+    ] = None,
     max_detections: Annotated[
         int | None,
         typer.Option(
@@ -104,30 +115,33 @@ def predict(
 
     Example: ytrue predict run photos/ -o detections.json --pictures found
     """
-    from ytrue.model.predict import Timing, records_of
-    from ytrue.model.predict import predict as predict_images
+    with silent_start():
+        from ytrue.model.predict import Timing, records_of
+        from ytrue.model.predict import predict as predict_images
 
     chosen = _sources(sources or [], ids, hold_out, format, images)
     finder = finder_of(run, runtime, precision, weights, task)
     timing = Timing()
-    check_choice("--suppression", suppression, ("class", "global"))
-    boxes: dict[str, Any] = {
-        "scope": suppression,
-        "method": "gaussian" if soft else "hard",
-        "iou_threshold": iou_threshold,
-    }
-    points: dict[str, Any] = {"duplicate_radius": duplicate_radius}
-    most = {} if max_detections is None else {"max_detections": max_detections}
-    of_task = {
-        "box": boxes, "yolo": boxes, "polygon": boxes, "keypoints": points, "pose": boxes | points,
-    }[task_name(finder)]  # fmt: skip
+    if suppression is not None:
+        check_choice("--suppression", suppression, ("class", "global"))
+    options = _options_of(
+        finder,
+        {
+            "--suppression": ("scope", suppression),
+            "--soft": ("method", "gaussian" if soft else None),
+            "--iou-threshold": ("iou_threshold", iou_threshold),
+            "--duplicate-radius": ("duplicate_radius", duplicate_radius),
+        },
+    )
+    if max_detections is not None:
+        options["max_detections"] = max_detections
     skipped: dict[Any, str] | None = {} if skip_broken else None
     read = {source.image_id: source.read for source in chosen}
     with progress_bar("predicting", quiet=as_json) as progress:
         found = []
         for one in predict_images(
             finder, chosen, batch_size=batch_size, timing=timing, progress=progress,
-            skipped=skipped, score_threshold=score_threshold, **most, **of_task,
+            skipped=skipped, score_threshold=score_threshold, **options,
         ):  # fmt: skip
             found.append(one)
             if pictures is not None:
@@ -136,6 +150,26 @@ def predict(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(records) + "\n", encoding="utf-8")
     _say(out, records, timing, skipped or {}, as_json=as_json)
+
+
+def _options_of(finder: Finder, said: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Return what was said of how duplicates fall, by the names that `decode` takes.
+
+    Raises:
+        ValueError: something was said that means nothing to the detector's task.
+    """
+    from ytrue.model.tasks import task_of
+
+    task = task_of(finder.encoder)
+    given = {flag: entry for flag, entry in said.items() if entry[1] is not None}
+    for flag, (name, _) in given.items():
+        if name not in task.options:
+            takes = [other for other, (own, _) in said.items() if own in task.options]
+            raise ValueError(
+                f"{flag} means nothing to a detector of --task {task.name}, which takes "
+                f"{', '.join(takes)}"
+            )
+    return dict(given.values())
 
 
 def finder_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,12 +25,11 @@ from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ytrue.annotations import Example
-    from ytrue.contract import Assignment, JointAssignment, PointAssignment
+    from ytrue.annotations import Annotations, Example
+    from ytrue.contract import Assignment, Encoder, PointAssignment
     from ytrue.datasets.dataset import Dataset
-    from ytrue.resizing import Placement, ResizeMode
+    from ytrue.encoders.polygon import PolygonVertices
+    from ytrue.resizing import Placement
 
 
 @app.command()
@@ -64,7 +62,7 @@ def show(
     Example: ytrue show annotations.json 000000000139.jpg --object 3 -o picture.png
     """
     from ytrue import viz
-    from ytrue.contract import Assignment
+    from ytrue.contract import encoders_in
     from ytrue.resizing import place
 
     dataset = load(data, format, images, False)
@@ -82,17 +80,16 @@ def show(
     placement = place((example.height, example.width), encoder.image_size, resize_mode(resize))
     frame = frame_of(dataset, example, placement)
     said: dict[str, Any] = {"image_id": example.image_id}
-    for name, part in parts_of(encoder.explain(placement.apply(example.annotations))).items():
+    placed = placement.apply(example.annotations)
+    for name, part in encoders_in(encoder).items():
         file = target.with_stem(f"{target.stem}_{name}") if name else target
-        viz.save_png(
-            draw(frame, part, dataset, resize=resize_mode(resize), object=object, levels=levels),
-            file,
-        )
-        rows = _object_rows(example, part, dataset) if isinstance(part, Assignment) else (
-            _point_rows(example, part, dataset)
+        figure = viz.show_encoding(
+            frame, part, placed, object=object, levels=levels, classes=dataset.classes,
+            resize=resize_mode(resize),
         )  # fmt: skip
+        viz.save_png(figure, file)
+        kind, rows = _rows(part, placed, example, dataset)
         rows = [row for row in rows if object in (None, row["object"])]
-        kind = "objects" if isinstance(part, Assignment) else "points"
         told = {"picture": str(file), kind: rows}
         said |= {name: told} if name else told
         if not as_json:
@@ -105,36 +102,6 @@ def show(
         typer.echo(f"the image file {example.path} does not exist: drawn on grey", err=True)
 
 
-def parts_of(
-    assignment: Assignment | PointAssignment | JointAssignment,
-) -> Mapping[str, Assignment | PointAssignment]:
-    """Return name -> assignment of a joint one's parts; of another "" -> itself."""
-    from ytrue.contract import JointAssignment
-
-    if not isinstance(assignment, JointAssignment):
-        return {"": assignment}
-    flat: dict[str, Assignment | PointAssignment] = {}
-    for name, part in assignment.parts.items():
-        assert not isinstance(part, JointAssignment)  # no encoder has parts of parts
-        flat[name] = part
-    return flat
-
-
-def draw(
-    frame: Any, part: Assignment | PointAssignment, dataset: Dataset, *, resize: ResizeMode,
-    object: int | None = None, levels: bool = False,
-) -> Figure:  # fmt: skip
-    """Return the picture of what one encoder decided."""
-    from ytrue import viz
-    from ytrue.contract import PointAssignment
-
-    if isinstance(part, PointAssignment):
-        return viz.show_points(frame, part, object=object, resize=resize)
-    return viz.show_assignment(
-        frame, part, object=object, levels=levels, classes=dataset.classes, resize=resize
-    )
-
-
 def frame_of(dataset: Dataset, example: Example, placement: Placement) -> Any:
     """Return what to draw on: the example, or its pixels where they lie in no file of their own."""
     if dataset.store is None:
@@ -144,6 +111,44 @@ def frame_of(dataset: Dataset, example: Example, placement: Placement) -> Any:
     read = image_reader(dataset.store, example.image_id, example.path)
     where = f"{dataset.source}, image {example.image_id}"
     return place_pixels(read, placement, pad=PAD, where=where)
+
+
+def _rows(
+    encoder: Encoder, placed: Annotations, example: Example, dataset: Dataset
+) -> tuple[str, list[dict[str, Any]]]:
+    """Return "objects" or "points", and a row for each, in words and numbers."""
+    from ytrue.contract import Assignment, PointAssignment
+    from ytrue.encoders import MaskEncoder, PolygonEncoder
+
+    explained = encoder.explain(placed)
+    if isinstance(explained, PointAssignment):
+        return "points", _point_rows(example, explained, dataset)
+    assert isinstance(explained, Assignment)  # no encoder has parts of parts
+    rows = _object_rows(example, explained, dataset)
+    if isinstance(encoder, PolygonEncoder):
+        _add_outlines(rows, encoder.vertices(placed), explained)
+    if isinstance(encoder, MaskEncoder):
+        for row, cells in zip(rows, encoder.encode(placed)["masks"], strict=True):
+            row["mask_cells"] = int(cells.sum())
+            row["why"] += "" if row["mask_cells"] else "; it has no mask"
+    return "objects", rows
+
+
+def _add_outlines(
+    rows: list[dict[str, Any]], vertices: PolygonVertices, assignment: Assignment
+) -> None:
+    """Add to the objects' rows what became of their outlines."""
+    from ytrue.outlinefits import outline_fit
+
+    fit = outline_fit(vertices, assignment)
+    for k, row in enumerate(rows):
+        row["why"] = fit.why(k)
+        row["outline"] = {
+            "vertices": int(fit.given[k]),
+            "kept": int(fit.kept[k]),
+            "unused_parts": int(fit.unused_parts[k]),
+            "iou": float(fit.iou[k]) if fit.given[k] else None,
+        }
 
 
 def _object_rows(
@@ -159,7 +164,7 @@ def _object_rows(
             "outcome": assignment.outcome[k],
             "positives": int(assignment.positives[k]),
             "forced": int(assignment.forced[k]),
-            "best_iou": float(assignment.best_iou[k]),
+            **({"best_iou": float(assignment.best_iou[k])} if assignment.by_overlap else {}),
             "why": assignment.why(k),
             "said": f"object {k}, {names[k]} (annotation {ids[k]}): ",
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 TaskName = Annotated[
     str,
     typer.Option(
-        "--task", help="box, yolo, polygon, keypoints, or pose: boxes and keypoints together."
+        "--task",
+        help="box, fcos, centernet, yolo, polygon, mask, keypoints, or pose (boxes and keypoints).",
     ),
 ]
 Settings = Annotated[
@@ -60,12 +61,26 @@ def encoder_of(task: str, choices: Choices, dataset: Dataset) -> Encoder:
         DataError: the dataset has nothing of the kind.
         ValueError: no such task or setting, or a value out of range.
     """
-    check_choice("--task", task, tuple(_BUILDERS))
+    check_choice("--task", task, tuple(TASK_BUILDERS))
     if dataset.num_classes == 0:
         raise DataError(
             "the dataset has no classes", where=dataset.source, do="check the annotation file"
         )
-    return _BUILDERS[task](choices, dataset, settings_of(choices.settings or ()))
+    return TASK_BUILDERS[task](choices, dataset, settings_of(choices.settings or ()))
+
+
+def encoder_named(name: str, choices: Choices, dataset: Dataset) -> Encoder:
+    """Return the encoder of a preset of boxes, or of a task, for the dataset's classes.
+
+    Raises:
+        DataError: as `encoder_of`.
+        ValueError: no such preset or task.
+    """
+    from ytrue.encoders import PRESETS
+
+    if name in PRESETS:
+        return encoder_of("box", replace(choices, preset=name), dataset)
+    return encoder_of(name, choices, dataset)
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, Any]:
@@ -96,8 +111,10 @@ def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> A
     from ytrue.encoders import PRESETS, preset
 
     name = choices.preset
-    own = name in PRESETS and PRESETS[name].own_anchors
-    grid = {} if own else dict(choices.grid or {})
+    grid: dict[str, Any] = {}
+    if name in PRESETS and not PRESETS[name].own_anchors:
+        its = PRESETS[name].grid()
+        grid = {key: value for key, value in (choices.grid or {}).items() if key not in its}
     if choices.anchor_scale is not None:
         grid["anchor_scale"] = choices.anchor_scale
     _check_names("box", settings, ("num_scales", "aspect_ratios", "min_level", "max_level"))
@@ -129,8 +146,7 @@ def _keypoints(
 def _pose(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PoseEncoder
 
-    own = {name: value for name, value in settings.items() if name in ("margin", "rival_share")}
-    rest = {name: value for name, value in settings.items() if name not in own}
+    own, rest = _split(settings, ("margin", "rival_share"))
     return PoseEncoder(_boxes(choices, dataset, {}), _keypoints(choices, dataset, rest), **own)
 
 
@@ -141,7 +157,8 @@ def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Yo
     names = ("stride", "anchors", "match", "ratio", "neighbours", "collision", "ignore_iou",
              "crowd", "crowd_ioa")  # fmt: skip
     _check_names("yolo", settings, names)
-    given = dict(settings)
+    # As YOLOv5: with one place for an object a network learns many times slower.
+    given: dict[str, Any] = {"match": "ratio", "neighbours": 2, **settings}
     strides = given.pop("stride", (8, 16, 32))
     strides = (strides,) if isinstance(strides, int) else strides
     count = given.pop("anchors", 3)
@@ -153,25 +170,60 @@ def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Yo
     return YoloEncoder(size, anchors, stride=strides, num_classes=dataset.num_classes, **given)
 
 
+def _points(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
+    from ytrue.encoders import FCOSEncoder
+
+    names = ("stride", "ranges", "center_radius", "crowd", "padding")
+    _check_names("fcos", settings, names)
+    given: dict[str, Any] = {
+        name: (value,) if name in ("stride", "ranges") and not isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
+    return FCOSEncoder(sides_of(choices.size), dataset.num_classes, **given)
+
+
+def _centers(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
+    from ytrue.encoders import CenterNetEncoder
+
+    names = ("stride", "radius", "min_overlap", "collision", "crowd", "padding")
+    _check_names("centernet", settings, names)
+    # The wider heat maps of the published code: with the correct ones a network learns slower.
+    given = {"radius": "published", **settings}
+    return CenterNetEncoder(sides_of(choices.size), dataset.num_classes, **given)
+
+
+def _masks(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
+    from ytrue.encoders import MaskEncoder
+
+    own, rest = _split(settings, ("stride",))
+    return MaskEncoder(_boxes(choices, dataset, rest), **own)
+
+
 def _polygons(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PolygonEncoder
 
-    own = {name: value for name, value in settings.items() if name in ("bins", "part_rule")}
-    rest = {name: value for name, value in settings.items() if name not in own}
-    # As Poly-YOLO, one fine level.
-    return PolygonEncoder(_yolo(choices, dataset, {"stride": 8, "anchors": 9} | rest), **own)
+    own, rest = _split(settings, ("bins", "part_rule", "points"))
+    # Outlines need fine levels, and points wherever a network is to tell their distance.
+    yolo = _yolo(choices, dataset, {"stride": (8, 16)} | rest)
+    return PolygonEncoder(yolo, **{"points": "outline"} | own)
+
+
+def _split(
+    settings: Mapping[str, Any], names: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of these names, and the others."""
+    own = {name: value for name, value in settings.items() if name in names}
+    return own, {name: value for name, value in settings.items() if name not in own}
 
 
 def _landmarks(dataset: Dataset) -> int:
     """Return how many keypoints an object of the dataset has."""
-    keypoints = dataset.objects.keypoints
-    count = len(dataset.keypoint_names) or (0 if keypoints is None else keypoints.shape[1])
-    if not count:
+    if not dataset.num_keypoints:
         raise DataError(
             "the dataset has no keypoints", where=dataset.source,
             do="take COCO person_keypoints, YOLO pose or LabelMe points, or another --task",
         )  # fmt: skip
-    return int(count)
+    return dataset.num_keypoints
 
 
 def _check_names(task: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> None:
@@ -180,10 +232,13 @@ def _check_names(task: str, settings: Mapping[str, Any], names: tuple[str, ...])
             raise ValueError(f"--set {name}=...: --task {task} takes {', '.join(names)}, no {name}")
 
 
-_BUILDERS: Final[Mapping[str, Callable[[Choices, Dataset, Mapping[str, Any]], Encoder]]] = {
+TASK_BUILDERS: Final[Mapping[str, Callable[[Choices, Dataset, Mapping[str, Any]], Encoder]]] = {
     "box": _boxes,
     "keypoints": _keypoints,
     "pose": _pose,
     "yolo": _yolo,
     "polygon": _polygons,
+    "mask": _masks,
+    "fcos": _points,
+    "centernet": _centers,
 }

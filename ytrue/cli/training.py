@@ -88,6 +88,9 @@ def train(
     xy_weight: Annotated[
         float, typer.Option("--xy-weight", help="Weight of the keypoints' places in the loss.")
     ] = 1.0,
+    mask_weight: Annotated[
+        float, typer.Option("--mask-weight", help="Weight of masks in the loss.")
+    ] = 1.0,
     freeze_norms: Annotated[
         bool, typer.Option("--freeze-norms", help="Keep the batch norms as they are.")
     ] = False,
@@ -134,7 +137,7 @@ def train(
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,  # type: ignore[arg-type]
         warmup_epochs=warmup_epochs, weight_decay=weight_decay, clip_norm=clip_norm,
-        average=average, xy_weight=xy_weight, freeze_norms=freeze_norms, augment=augment,
+        average=average, xy_weight=xy_weight, mask_weight=mask_weight, freeze_norms=freeze_norms, augment=augment,
         precision=precision, seed=seed,  # type: ignore[arg-type]
     )  # fmt: skip
     try:
@@ -246,15 +249,18 @@ class training_watch:
 
     def _assignment(self, detector: Detector, example: Example) -> dict[str, NDArray[np.uint8]]:
         from ytrue import viz
+        from ytrue.contract import encoders_in
         from ytrue.resizing import place
 
         size = (example.height, example.width)
         placement = place(size, detector.encoder.image_size, detector.resize)
         frame = showing.frame_of(self.learnt, example, placement)
-        explained = detector.encoder.explain(placement.apply(example.annotations))
+        placed = placement.apply(example.annotations)
         return {
             f"assignment/{name}" if name else "assignment": viz.picture(
-                showing.draw(frame, part, self.learnt, resize=detector.resize)
+                viz.show_encoding(
+                    frame, part, placed, classes=self.learnt.classes, resize=detector.resize
+                )
             )
-            for name, part in showing.parts_of(explained).items()
+            for name, part in encoders_in(detector.encoder).items()
         }

@@ -112,6 +112,13 @@ def tune_polygons(
     part_rule: Annotated[
         str, typer.Option("--part-rule", help="Of several parts: largest, or the hull of all.")
     ] = "largest",
+    points: Annotated[
+        str,
+        typer.Option(
+            "--points",
+            help="vertices: bins without one are empty; outline: they hold a point of the outline.",
+        ),
+    ] = "vertices",
     loss: Annotated[
         float, typer.Option("--loss", help="Mean IoU that fewer bins may cost.")
     ] = 0.01,
@@ -128,11 +135,13 @@ def tune_polygons(
     from ytrue import polygontuning
 
     check_choice("--part-rule", part_rule, ("largest", "hull"))
+    check_choice("--points", points, ("vertices", "outline"))
     dataset = load(data, format, images, strict)
     with progress_bar("drawing outlines", quiet=as_json) as progress:
         found = polygontuning.tune_polygons(
             dataset, sides_of(size), bins=_numbers("--bins", bins),
             part_rule=part_rule,  # type: ignore[arg-type]
+            points=points,  # type: ignore[arg-type]
             max_loss=loss, resize=resize_mode(resize), progress=progress,
         )  # fmt: skip
     if as_json:
