@@ -25,7 +25,7 @@ from timing import machine, seconds, table
 from ytrue import Annotations
 from ytrue.encoders import AnchorGrid, preset
 from ytrue.encoders.anchor import _new_record
-from ytrue.encoders.batches import new_targets
+from ytrue.encoders.batches import new_targets, objects_of
 from ytrue.encoders.kernels.lattice import fill_boxes
 from ytrue.encoders.kernels.matching import match_images
 from ytrue.encoders.kernels.objects import Targets
@@ -152,7 +152,7 @@ def measure(name, size, counts, *, peers):
     for position, count in enumerate(counts):
         batch = [objects(rng, count, size) for _ in range(BATCH)]
         targets = Targets(**new_targets(encoder.spec, BATCH))
-        packed = encoder._objects(batch)
+        packed = objects_of(batch, encoder.image_size, "float32", crowd_masks=True)
         record = _new_record(len(packed.boxes), packed.boxes.dtype)
 
         def fill(targets=targets):

@@ -49,12 +49,12 @@ def noise(size, count):
 
 def graph(tf, model, detector):
     """Return the call of a model as a graph, with the decoder of the exports."""
-    from ytrue.encoders.coders import LARGEST_LOG
+    from ytrue.model.exporting.decoding import decoding_of
     from ytrue.model.exporting.graph import Prediction
 
     encoder = detector.encoder
-    coder = encoder.coder.config() | {"largest_log": LARGEST_LOG}
-    predict = Prediction(model, encoder.grid.boxes, coder, encoder.image_size).function(1)
+    decode = decoding_of(encoder).graph(encoder)
+    predict = Prediction(model, decode, encoder.image_size).function(1)
     return lambda images: {
         name: array.numpy() for name, array in predict(tf.constant(images)).items()
     }

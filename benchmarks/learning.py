@@ -12,9 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ytrue.anchortuning import fit_anchors
 from ytrue.contract import Encoder
-from ytrue.datasets import load, write_shapes
-from ytrue.encoders import KeypointGridEncoder, PoseEncoder, preset
+from ytrue.datasets import Dataset, load, write_shapes
+from ytrue.encoders import (
+    AnchorEncoder,
+    CenterNetEncoder,
+    FCOSEncoder,
+    KeypointGridEncoder,
+    MaskEncoder,
+    PolygonEncoder,
+    PoseEncoder,
+    YoloEncoder,
+    preset,
+)
 from ytrue.model import Recipe, train
 from ytrue.model.predict import MIN_SCORE, images_of, predict
 from ytrue.model.tasks import task_of
@@ -28,34 +39,75 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def boxes() -> Encoder:
+def boxes(_dataset: Dataset) -> AnchorEncoder:
     """Boxes on anchors, as `ytrue demo` has them."""
     return preset("ytrue", SIZE, 4, anchor_scale=2.0)
 
 
-def keypoints() -> KeypointGridEncoder:
+def keypoints(_dataset: Dataset) -> KeypointGridEncoder:
     """The outermost points of a shape, a slot for each in cells of 8 pixels."""
     return KeypointGridEncoder(SIZE, stride=8, num_classes=4, points_per_cell=4, slots="fixed")
 
 
-def pose() -> Encoder:
+def pose(dataset: Dataset) -> PoseEncoder:
     """Both on one pyramid."""
-    return PoseEncoder(preset("ytrue", SIZE, 4, anchor_scale=2.0), keypoints())
+    return PoseEncoder(boxes(dataset), keypoints(dataset))
 
 
-TASKS: dict[str, tuple[Callable[[], Encoder], int]] = {
+def yolo(dataset: Dataset, stride: tuple[int, ...] = (8, 16, 32)) -> YoloEncoder:
+    """Boxes in cells, as `--task yolo` has them: three anchors in a cell, fitted to the dataset."""
+    fitted = fit_anchors(dataset, SIZE, 3 * len(stride))
+    anchors = [fitted[3 * k : 3 * k + 3] for k in range(len(stride))]
+    return YoloEncoder(
+        SIZE, anchors, stride=stride, num_classes=4, match="ratio", neighbours=2
+    )  # fmt: skip
+
+
+def polygon(dataset: Dataset) -> PolygonEncoder:
+    """Outlines of 24 bins, as `--task polygon` has them."""
+    return PolygonEncoder(yolo(dataset, (8, 16)), points="outline")
+
+
+def mask(dataset: Dataset) -> MaskEncoder:
+    """Boxes on anchors, and masks of 32 prototypes."""
+    return MaskEncoder(boxes(dataset))
+
+
+def fcos(_dataset: Dataset) -> FCOSEncoder:
+    """Points in boxes, on four levels: ranges by half the side that anchors have there."""
+    return FCOSEncoder(SIZE, 4, stride=(8, 16, 32, 64), ranges=(32.0, 64.0, 128.0))
+
+
+def centernet(_dataset: Dataset) -> CenterNetEncoder:
+    """Heat maps of stride 8, with the published radius."""
+    return CenterNetEncoder(SIZE, 4, stride=8, radius="published")
+
+
+def atss(_dataset: Dataset) -> AnchorEncoder:
+    """Boxes on one square anchor a cell, of 4 strides, matched by ATSS."""
+    return preset("atss", SIZE, 4, anchor_scale=4.0)
+
+
+TASKS: dict[str, tuple[Callable[[Dataset], Encoder], int]] = {
     "box": (boxes, 2200),
     "keypoints": (keypoints, 1400),
     "pose": (pose, 2200),
+    "yolo": (yolo, 1800),
+    "fcos": (fcos, 1900),
+    "centernet": (centernet, 1800),
+    "atss": (atss, 1800),
+    "polygon": (polygon, 1800),
+    "mask": (mask, 2250),
 }
-"""Name -> encoder and training steps."""
+"""Name -> encoder of a dataset, and training steps."""
 
 
 def learn(name: str, seed: int, folder: Path) -> tuple[dict[str, float], float]:
     """Return the scores on the images held out, and the seconds that training took."""
-    encoder, steps = TASKS[name][0](), TASKS[name][1]
     dataset = load(write_shapes(folder / "shapes", num_images=IMAGES, seed=seed))
     learnt, held = dataset.hold_out(2)
+    make, steps = TASKS[name]
+    encoder = make(learnt)
     recipe = Recipe(epochs=round(steps * BATCH / len(learnt)), seed=seed, **RECIPE)
     start = time.perf_counter()
     detector = train(learnt, encoder, folder / "run", recipe, variant="nano")

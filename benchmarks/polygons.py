@@ -29,17 +29,17 @@ LAYOUTS = {
 }
 
 
-def scene(rng):
+def scene(rng, objects=OBJECTS, size=SIZE):
     rings = []
-    for _ in range(OBJECTS):
-        side = np.exp(rng.normal(np.log(0.15 * SIZE), 0.9)).clip(6, SIZE / 2)
+    for _ in range(objects):
+        side = np.exp(rng.normal(np.log(0.15 * size), 0.9)).clip(6, size / 2)
         angle = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(10, 60)))
         reach = side / 2 * rng.uniform(0.5, 1, (len(angle), 1))
-        centre = rng.uniform(side / 2, SIZE - side / 2, 2)
+        centre = rng.uniform(side / 2, size - side / 2, 2)
         rings.append(centre + reach * np.column_stack((np.sin(angle), np.cos(angle))))
     rings = [ring.astype(np.float32) for ring in rings]
     boxes = [(*ring.min(axis=0), *ring.max(axis=0)) for ring in rings]
-    return Annotations(boxes, np.zeros(OBJECTS), polygons=[[ring] for ring in rings])
+    return Annotations(boxes, np.zeros(objects), polygons=[[ring] for ring in rings])
 
 
 def numpy_describe(annotations, bins):
@@ -71,9 +71,14 @@ def measure(name, anchors, stride):
     starts = np.arange(BATCH + 1) * OBJECTS
     state, owner = (arrays[key].reshape(BATCH, -1) for key in ("state", "object"))
     polygon = arrays["polygon"].reshape(*state.shape, bins, 3)
-    describing = partial(
-        describe, 0, objects, False, bins, record.kind, record.box, outlines, vertices, polar
-    )
+    describing, filled = (
+        partial(
+            describe, 0, objects, False, points, bins, record.kind, record.box, outlines, vertices,
+            polar,
+        )
+        for points in (False, True)
+    )  # fmt: skip
+    filled()
     describing()
     ours = numpy_describe(batch[0], bins)
     np.testing.assert_allclose(polar[:OBJECTS], ours, rtol=1e-5, atol=1e-5)
@@ -87,21 +92,21 @@ def measure(name, anchors, stride):
             numpy_describe(one, bins)
 
     calls = (
-        fill, describing,
+        fill, describing, filled,
         partial(write_images, 0, BATCH, starts, polar, state, owner, polygon), with_numpy,
         partial(encoder._outlines, batch),
     )  # fmt: skip
-    filling, described, written, matrix, gathered = least(calls) * 1e6 / BATCH
+    filling, described, whole, written, matrix, gathered = least(calls) * 1e6 / BATCH
     size = polygon.nbytes / BATCH / 1e6
     return [name, f"{size:.1f}", f"{filling:.0f}", f"{written:.0f}", f"{written / filling:.2f}",
-            f"{described:.0f}", f"{matrix / described:.0f}", f"{gathered:.0f}"]  # fmt: skip
+            f"{described:.0f}", f"{whole:.0f}", f"{matrix / described:.0f}", f"{gathered:.0f}"]  # fmt: skip
 
 
 def main():
     print(machine("numpy", "numba"))
     print(f"\nMicroseconds an image in a batch of {BATCH} x {OBJECTS} objects, one thread.\n")
     head = ["layout", "MB", "fill the array", "write", "write / fill", "describe",
-            "NumPy / describe", "gather the outlines"]  # fmt: skip
+            "with points of the outline", "NumPy / describe", "gather the outlines"]  # fmt: skip
     print(table(head, [measure(name, *layout) for name, layout in LAYOUTS.items()]))
 
 
