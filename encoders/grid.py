@@ -263,10 +263,11 @@ def _edges(
     sides: NDArray[np.float64],
     precision: str,
 ) -> NDArray[Any]:
-    edges, first = np.empty((int(counts.sum()), 2), precision), 0
+    edges, first = np.empty(2 * int(counts.sum()), precision), 0
     for count, stride, side in zip(counts, strides, sides, strict=True):
-        fill_edges(cell_offset, stride, side, edges[first : first + count])
-        first += count
+        end = first + 2 * count
+        fill_edges(cell_offset, stride, side, edges[first:end])
+        first = end
     return edges
 
 

@@ -6,6 +6,7 @@ gives inf or nan as in NumPy instead of raising.
 
 from typing import Any
 
+import numpy as np
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -15,6 +16,11 @@ kernel = njit(nogil=True, cache=True, error_model="numpy")
 # For what is called in every step of a loop. Scalars or `borrowed` arrays: any
 # other array is counted, inlined too.
 inlined_kernel = njit(nogil=True, cache=True, error_model="numpy", inline="always")
+
+
+# For what a loop calls once an object with a dozen arrays: to pass them costs as much as the work.
+# Unlike the one above this is compiled by itself first, so that its arrays are not counted anew.
+merged_kernel = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 
 
 def _without_owner(_context: Any, value: Any) -> Any:
@@ -43,9 +49,35 @@ def _without_owner(_context: Any, value: Any) -> Any:
     return value(value), generate
 
 
+def _reinterpreted(source: Any, target: Any) -> Any:
+    """Return an intrinsic that takes the bits of one scalar type for those of another."""
+
+    @intrinsic
+    def reinterpret(_context: Any, _value: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    return reinterpret
+
+
 def _as_it_is(value: Any) -> Any:
     return value
 
 
-# Plain Python (NUMBA_DISABLE_JIT) has nothing to save.
-borrowed = _as_it_is if config.DISABLE_JIT else intrinsic(_without_owner)
+# Plain Python (NUMBA_DISABLE_JIT) has nothing to save, and reinterprets by views.
+if config.DISABLE_JIT:
+    borrowed = _as_it_is
+
+    def bits_of(value: np.float64) -> np.int64:
+        """Return the bits of a float64 as an int64."""
+        return value.view(np.int64)
+
+    def number_of(bits: np.int64) -> np.float64:
+        """Return the float64 of these bits."""
+        return bits.view(np.float64)
+else:
+    borrowed = intrinsic(_without_owner)
+    bits_of = _reinterpreted(types.float64, types.int64)
+    number_of = _reinterpreted(types.int64, types.float64)

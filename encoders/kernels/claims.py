@@ -1,5 +1,9 @@
 """Which anchors objects claim, by each matcher; of several claims the highest IoU has the anchor.
 
+The matchers: by IoU, every anchor of `positive_iou` or more, and those of `negative_iou` or more are
+ignored; by place, of the `top_k` cells of each level nearest an object's centre, those centred in the
+object (edges excluded) that a rule admits.
+
 What kernels of this file write: `owner` (A,) int32, the object that holds an anchor, relative to
 `begin`; in the `Search` its IoU and the anchors that have an owner, of which they return the number;
 IGNORE in `state` (A,) int8. What is positive is made so later, so that no state is read here. The
@@ -15,21 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.lattice import (
-    ANCHOR,
     COLUMNS,
     FIRST,
     PER_CELL,
     ROWS,
     TALL,
     WIDE,
-    X_EDGE,
-    Y_EDGE,
     locate,
 )
 from ytrue.encoders.kernels.nearest import nearest_cells
 from ytrue.encoders.kernels.objects import IGNORE, MATCHED, sides_of
 from ytrue.encoders.kernels.overlap import centred_iou, iou
 from ytrue.encoders.kernels.windows import (
+    ONE,
+    ZERO,
+    Places,
     find_best,
     find_by_iou,
     has_extent,
@@ -43,94 +47,61 @@ MATCHER_IOU, MATCHER_ATSS, MATCHER_CENTER = 0, 1, 2
 class Search(NamedTuple):
     """What is found while an image is matched, overwritten by every search."""
 
-    found: NDArray[Any]  # (3, A + 1) int32, anchors and their rows in y_edges and x_edges
+    found: Places
     overlaps: NDArray[Any]  # (A + 1,) T, the IoU of each anchor found
-    chosen: NDArray[Any]  # (A + 1,) int32, places in `found`
-    claimed: NDArray[Any]  # (3, A + 1) int32, as `found`: anchors that have an owner
+    chosen: NDArray[Any]  # (A + 1,) uint32, positions in `found`
+    claimed: Places  # that have an owner
     highest: NDArray[Any]  # (A + 1,) T, the owner's IoU, read only where there is one
     cells: NDArray[Any]  # (C,) int64, of a level near a centre
     distances: NDArray[Any]  # (2, C) float64
 
 
 @kernel
-def copy_found(source, place, target, to):  # type: ignore[no-untyped-def]
-    """Copy one anchor and its rows in the tables of edges."""
-    target[ANCHOR, to] = source[ANCHOR, place]
-    target[Y_EDGE, to] = source[Y_EDGE, place]
-    target[X_EDGE, to] = source[X_EDGE, place]
+def claim(begin, stop, anchors, lattice, rules, boxes, record, state, owner, search):  # type: ignore[no-untyped-def]
+    """Let every object choose by the matcher, and give an anchor to whom it overlaps most.
 
-
-@kernel
-def claim_by_iou(begin, stop, lattice, rules, boxes, record, state, owner, search):  # type: ignore[no-untyped-def]
-    """Claim every anchor of IoU >= `positive_iou`; ignore those of IoU >= `negative_iou`."""
-    negative_iou, positive_iou, epsilon = rules.negative_iou, rules.positive_iou, rules.epsilon
+    Objects are matched and claim in one loop: a call with all these arrays for each of them took as
+    long as its claims.
+    """
+    by_iou, epsilon = rules.matcher == MATCHER_IOU, rules.epsilon
     found, overlaps, chosen = search.found, search.overlaps, search.chosen
-    n = 0
+    claimed, highest = search.claimed, search.highest
+    n = ZERO
     for k in range(begin, stop):
         if record.kind[k] != MATCHED or not has_extent(boxes, k):
             continue
-        count, best = find_by_iou(
-            boxes, k, lattice, np.float64(negative_iou), epsilon, found, overlaps
-        )
+        count, best = ZERO, boxes.dtype.type(0)
+        if by_iou:
+            least = np.float64(rules.negative_iou)
+            count, best = find_by_iou(boxes, k, lattice, least, epsilon, found, overlaps)
         if count == 0:
             count, best = find_best(boxes, k, lattice, epsilon, found, overlaps)
-        _note_best(k, record, search, count, best)
-        if count == 0 or best < negative_iou:
-            continue
-        # Choices instead of branches: which way they go is close to random.
-        enough = 0
-        for i in range(count):
-            state[found[ANCHOR, i]] = IGNORE
-            chosen[enough] = i
-            enough += overlaps[i] >= positive_iou
-        n = _claim(k, begin, enough, record, owner, search, n)
-    return n
-
-
-@kernel
-def _note_best(k, record, search, count, best):  # type: ignore[no-untyped-def]
-    if count > 0:
-        record.best_anchor[k] = lowest_anchor(search.found, search.overlaps, count, best)
-        record.best_iou[k] = best
-
-
-@kernel
-def _claim(k, begin, enough, record, owner, search, n):  # type: ignore[no-untyped-def]
-    """Give object k the chosen anchors that it overlaps more than who holds them; return the new n."""
-    found, overlaps, highest = search.found, search.overlaps, search.highest
-    mine = np.int32(k - begin)
-    record.asked[k] = enough
-    for i in search.chosen[:enough]:
-        anchor, overlap = found[ANCHOR, i], overlaps[i]
-        current, held = owner[anchor], highest[anchor]
-        better = (current < 0) | (overlap > held)
-        copy_found(found, i, search.claimed, n)
-        n += current < 0
-        highest[anchor] = overlap if better else held
-        owner[anchor] = mine if better else current
-    return n
-
-
-@kernel
-def claim_nearest(begin, stop, anchors, lattice, rules, boxes, record, state, owner, search):  # type: ignore[no-untyped-def]
-    """Claim, of the `top_k` cells of each level nearest an object's centre, what a rule admits.
-
-    Only cells whose centre lies in the object count, edges excluded.
-    """
-    found, overlaps, chosen = search.found, search.overlaps, search.chosen
-    n = 0
-    for k in range(begin, stop):
-        if record.kind[k] != MATCHED or not has_extent(boxes, k):
-            continue
-        count, best = find_best(boxes, k, lattice, rules.epsilon, found, overlaps)
-        _note_best(k, record, search, count, best)
-        if rules.matcher == MATCHER_ATSS:
+        if count > 0:
+            record.best_anchor[k] = lowest_anchor(found.anchor, overlaps, count, best)
+            record.best_iou[k] = best
+        enough = ZERO
+        if by_iou:
+            # Choices instead of branches: which way they go is close to random.
+            for i in range(count if best >= rules.negative_iou else ZERO):
+                state[found.anchor[i]] = IGNORE
+                chosen[enough] = i
+                enough += np.uint64(overlaps[i] >= rules.positive_iou)
+        elif rules.matcher == MATCHER_ATSS:
             enough = _choose_adaptively(k, anchors, lattice, rules, boxes, search)
         else:
             enough = _choose_by_shape(k, anchors, lattice, rules, boxes, state, search)
-        for i in chosen[:enough]:
-            found[Y_EDGE, i], found[X_EDGE, i] = locate(lattice.levels, found[ANCHOR, i])
-        n = _claim(k, begin, enough, record, owner, search, n)
+        record.asked[k] = enough
+        mine = np.int32(k - begin)
+        for choice in range(enough):
+            i = chosen[choice]
+            anchor, overlap = found.anchor[i], overlaps[i]
+            current, held = owner[anchor], highest[anchor]
+            better = (current < 0) | (overlap > held)
+            claimed.anchor[n], claimed.y_edge[n] = anchor, found.y_edge[i]
+            claimed.x_edge[n] = found.x_edge[i]
+            n += np.uint64(current < 0)
+            highest[anchor] = overlap if better else held
+            owner[anchor] = mine if better else current
     return n
 
 
@@ -164,7 +135,7 @@ def _choose_adaptively(k, anchors, lattice, rules, boxes, search):  # type: igno
     atss_core/modeling/rpn/atss/loss.py, prepare_targets, for what the paper leaves open.
     """
     found, overlaps, chosen, cells = search.found, search.overlaps, search.chosen, search.cells
-    levels, count, total = lattice.levels, 0, 0.0
+    levels, count, total = lattice.levels, ZERO, 0.0
     for level in range(levels.shape[0]):
         per_cell = levels[level, PER_CELL]
         for cell in cells[: _near_centre(k, level, lattice, rules, boxes, search)]:
@@ -172,19 +143,20 @@ def _choose_adaptively(k, anchors, lattice, rules, boxes, search):  # type: igno
             first = levels[level, FIRST] + cell * per_cell
             for anchor in range(first, first + per_cell):
                 overlap = iou(boxes, k, anchors, anchor, rules.epsilon)
-                found[ANCHOR, count], overlaps[count], chosen[count] = anchor, overlap, centred
+                found.anchor[count], overlaps[count], chosen[count] = anchor, overlap, centred
                 total += np.float64(overlap)
-                count += 1
+                count += ONE
     mean, squares = total / count, 0.0
     for i in range(count):
         off = np.float64(overlaps[i]) - mean
         squares += off * off
-    threshold = mean + math.sqrt(squares / max(count - 1, 1))
-    enough = 0
+    threshold = mean + math.sqrt(squares / max(count - ONE, ONE))
+    enough = ZERO
     for i in range(count):
         takes = chosen[i] != 0 and np.float64(overlaps[i]) >= threshold
         chosen[enough] = i  # at most i: the flag there has been read
-        enough += 1 if takes else 0
+        enough += np.uint64(takes)
+    _locate_chosen(levels, found, chosen, enough)
     return enough
 
 
@@ -203,7 +175,7 @@ def _choose_by_shape(k, anchors, lattice, rules, boxes, state, search):  # type:
         best = max(best, centred_iou(height, width, sizes[shape, TALL], sizes[shape, WIDE]))
     lowest = min(best, np.float64(rules.negative_iou))
     suits = min(best, np.float64(rules.positive_iou))
-    enough = 0
+    enough = ZERO
     for level in range(levels.shape[0]):
         first, near = levels[level, FIRST], -1
         for shape in range(shapes.shape[0]):
@@ -221,8 +193,16 @@ def _choose_by_shape(k, anchors, lattice, rules, boxes, state, search):  # type:
                 if fit < suits:
                     state[anchor] = IGNORE
                     continue
-                found[ANCHOR, enough] = anchor
+                found.anchor[enough] = anchor
                 overlaps[enough] = iou(boxes, k, anchors, anchor, rules.epsilon)
                 chosen[enough] = enough
-                enough += 1
+                enough += ONE
+    _locate_chosen(levels, found, chosen, enough)
     return enough
+
+
+@kernel
+def _locate_chosen(levels, found, chosen, enough):  # type: ignore[no-untyped-def]
+    for choice in range(enough):
+        i = chosen[choice]
+        found.y_edge[i], found.x_edge[i] = locate(levels, np.int64(found.anchor[i]))

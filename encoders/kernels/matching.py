@@ -16,21 +16,10 @@ from numpy.typing import NDArray
 from ytrue.encoders.kernels.claims import (
     MATCHER_IOU,
     Search,
-    claim_by_iou,
-    claim_nearest,
-    copy_found,
+    claim,
 )
 from ytrue.encoders.kernels.coding import encode_centres, encode_corners
-from ytrue.encoders.kernels.lattice import (
-    ANCHOR,
-    COLUMNS,
-    FIRST,
-    PER_CELL,
-    ROWS,
-    X_EDGE,
-    Y_EDGE,
-    locate,
-)
+from ytrue.encoders.kernels.lattice import COLUMNS, FIRST, PER_CELL, ROWS, locate
 from ytrue.encoders.kernels.objects import (
     IGNORE,
     MATCHED,
@@ -40,6 +29,9 @@ from ytrue.encoders.kernels.objects import (
 )
 from ytrue.encoders.kernels.windows import (
     ANY_OVERLAP,
+    ONE,
+    ZERO,
+    Places,
     find_by_iou,
     lower,
     lowest_anchor,
@@ -95,11 +87,13 @@ def match_images(first, end, anchors, lattice, rules, objects, targets, record):
     """
     # Two blocks, one above half of both: the allocator then keeps them for the next call, where
     # four made it return and fault in their pages each time (10 us an image in batches of 16).
-    places = np.empty((7, anchors.shape[0] + 1), np.int32)
+    places = np.empty((7, anchors.shape[0] + 1), np.uint32)
     numbers = np.empty((2, anchors.shape[0] + 1), anchors.dtype)
     most = _most_cells(lattice.levels) if rules.matcher != MATCHER_IOU else 0
     cells, distances = np.empty(most, np.int64), np.empty((2, most), np.float64)
-    search = Search(places[:3], numbers[0], places[6], places[3:6], numbers[1], cells, distances)
+    found = Places(places[0], places[1], places[2])
+    claimed = Places(places[3], places[4], places[5])
+    search = Search(found, numbers[0], places[6], claimed, numbers[1], cells, distances)
     return _match_borrowed(first, end, anchors, lattice, rules, objects, targets, record, search)
 
 
@@ -108,7 +102,7 @@ def _match_borrowed(first, end, anchors, lattice, rules, objects, targets, recor
     anchors, lattice, rules = borrowed(anchors), borrowed(lattice), borrowed(rules)
     objects, targets, record = borrowed(objects), borrowed(targets), borrowed(record)
     search, bad = borrowed(search), -1
-    found, overlaps, claimed = search.found, search.overlaps, search.claimed
+    found, overlaps = search.found, search.overlaps
     for image in range(first, end):
         state, label = targets.state[image], targets.label[image]
         box, owner = targets.box[image], targets.object[image]
@@ -117,14 +111,7 @@ def _match_borrowed(first, end, anchors, lattice, rules, objects, targets, recor
         owner[:] = -1
         state[:] = 0
         bad = max(bad, _classify(begin, stop, rules, objects, record))
-        if rules.matcher == MATCHER_IOU:
-            n = claim_by_iou(
-                begin, stop, lattice, rules, objects.boxes, record, state, owner, search
-            )
-        else:
-            n = claim_nearest(
-                begin, stop, anchors, lattice, rules, objects.boxes, record, state, owner, search
-            )
+        n = claim(begin, stop, anchors, lattice, rules, objects.boxes, record, state, owner, search)
         label[:] = -1
         if rules.force == FORCE_GREEDY:
             _reserve_greedily(
@@ -135,10 +122,12 @@ def _match_borrowed(first, end, anchors, lattice, rules, objects, targets, recor
         box[:] = 0
         _finish(
             begin, stop, lattice, rules, objects.boxes, objects.labels, record, state, label, box,
-            owner, claimed, n,
+            owner, search, n,
         )  # fmt: skip
         if rules.crowd_ignores:
-            ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found)
+            ignore_crowds(
+                begin, stop, anchors, lattice, rules, objects, record, state, found.anchor
+            )
         if rules.padding != PADDING_NEGATIVE:
             content = objects.contents[image]
             _ignore_padding(lattice, rules, content, state, label, box, owner, begin, record)
@@ -226,15 +215,15 @@ def _best_unrefused(  # type: ignore[no-untyped-def]
     threshold = np.float64(highest) * 0.9
     while True:
         count, _ = find_by_iou(boxes, k, lattice, threshold, rules.epsilon, found, overlaps)
-        n, best = 0, boxes.dtype.type(0)
+        n, best = ZERO, boxes.dtype.type(0)
         for i in range(count):
-            anchor, above = found[ANCHOR, i], overlaps[i] > rules.min_force_iou
+            anchor, above = found.anchor[i], overlaps[i] > rules.min_force_iou
             if above and _accepts(anchor, overlaps[i], k, begin, holder, reserved_iou):
-                found[ANCHOR, n], overlaps[n] = anchor, overlaps[i]
+                found.anchor[n], overlaps[n] = anchor, overlaps[i]
                 best = max(best, overlaps[i])
-                n += 1
+                n += ONE
         if n > 0:
-            return lowest_anchor(found, overlaps, n, best), best
+            return lowest_anchor(found.anchor, overlaps, n, best), best
         if threshold == ANY_OVERLAP:
             return np.int32(-1), best
         threshold = lower(threshold)
@@ -258,20 +247,18 @@ def _reserve_argmax(begin, stop, rules, record, holder):  # type: ignore[no-unty
 
 @kernel
 def _finish(  # type: ignore[no-untyped-def]
-    begin, stop, lattice, rules, boxes, labels, record, state, label, box, owner, claimed, count
+    begin, stop, lattice, rules, boxes, labels, record, state, label, box, owner, search, count
 ):
-    """Turn best overlaps and reservations into targets; overwrites `claimed`."""
+    """Turn best overlaps and reservations into targets; overwrites what was found and claimed."""
+    claimed = search.claimed
     levels, y_edges, x_edges = lattice.levels, lattice.y_edges, lattice.x_edges
     reserved, positives = record.reserved, record.positives
     forced, stolen = record.forced, record.stolen
-    merits = 0
     for i in range(count):
-        anchor = claimed[ANCHOR, i]
+        anchor = claimed.anchor[i]
         k = begin + owner[anchor]
         state[anchor] = POSITIVE
         if label[anchor] < 0:
-            copy_found(claimed, i, claimed, merits)
-            merits += 1
             positives[k] += 1
             label[anchor] = labels[k]
         elif reserved[k] != anchor:
@@ -282,18 +269,19 @@ def _finish(  # type: ignore[no-untyped-def]
             continue
         positives[k] += 1
         forced[k] = 0 if owner[anchor] == k - begin else 1
+        if owner[anchor] < 0:
+            claimed.anchor[count] = anchor
+            claimed.y_edge[count], claimed.x_edge[count] = locate(levels, anchor)
+            count += ONE
         state[anchor] = POSITIVE
         owner[anchor] = k - begin
         label[anchor] = labels[k]
-        claimed[ANCHOR, merits] = anchor
-        claimed[Y_EDGE, merits], claimed[X_EDGE, merits] = locate(levels, anchor)
-        merits += 1
     if rules.corner_coder:
-        encode_corners(boxes, begin, y_edges, x_edges, owner, claimed, merits, rules.coder_std, box)
+        encode_corners(boxes, begin, y_edges, x_edges, owner, claimed, count, rules.coder_std, box)
     else:
         encode_centres(
-            boxes, begin, y_edges, x_edges, owner, claimed, merits,
-            rules.coder_epsilon, rules.coder_std, box,
+            boxes, begin, y_edges, x_edges, owner, claimed, count,
+            rules.coder_epsilon, rules.coder_std, search.overlaps, search.highest, box,
         )  # fmt: skip
 
 

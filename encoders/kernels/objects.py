@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.integrals import share_of_pixels
-from ytrue.encoders.kernels.lattice import ANCHOR
 from ytrue.encoders.kernels.overlap import area, intersection
 from ytrue.encoders.kernels.windows import find_by_share, has_extent
 from ytrue.jit import inlined_kernel, kernel
@@ -98,18 +97,18 @@ def outranks(i, j, smaller_wins, boxes, labels):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found):  # type: ignore[no-untyped-def]
+def ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, reached):  # type: ignore[no-untyped-def]
     """Ignore every anchor of which a crowd covers `rules.crowd_ioa`, unless it is positive.
 
     anchors (A, 4) T in the lattice's order; state (A,) int8; kind as `kind_of` wrote it to the
-    record; found (3, A + 1) int32 is overwritten.
+    record; reached (A + 1,) uint32 is overwritten.
     """
     for k in range(begin, stop):
         if record.kind[k] != CROWD or not has_extent(objects.boxes, k):
             continue
         share = np.float64(rules.crowd_ioa)
-        for i in range(find_by_share(objects.boxes, k, lattice, share, found)):
-            anchor = found[ANCHOR, i]
+        for i in range(find_by_share(objects.boxes, k, lattice, share, reached)):
+            anchor = reached[i]
             if state[anchor] == POSITIVE:
                 continue
             if objects.integrals.shape[0] == 0 or objects.mask_of[k] < 0:

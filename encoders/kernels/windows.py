@@ -6,12 +6,19 @@ least needed / (the shorter width) vertically, which bounds d, and likewise hori
 are taken in float64 and widened, so that the rounding of anchors and overlaps to float32 excludes
 no anchor that a dense search would find; what is inside is then measured as the dense search
 would, in the anchors' precision (T).
+
+Places in arrays are unsigned here: numba takes negative ones as counted from the end, and the sums for
+that, at every access, were a quarter of a search.
 """
 
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.lattice import (
-    ANCHOR,
     COLUMNS,
     FIRST,
     FIRST_X,
@@ -22,11 +29,9 @@ from ytrue.encoders.kernels.lattice import (
     ROWS,
     TALL,
     WIDE,
-    X_EDGE,
-    Y_EDGE,
 )
 from ytrue.encoders.kernels.overlap import centred_iou
-from ytrue.jit import inlined_kernel, kernel
+from ytrue.jit import inlined_kernel, kernel, merged_kernel
 
 # Rounding moves an overlap by less than one part in ten thousand, an anchor by far less than
 # a 64th of a cell (float32 at 8,192 pixels: half a thousandth of a pixel).
@@ -35,6 +40,16 @@ CELL_MARGIN = 1.0 / 64.0
 
 # Below any IoU above 0.
 ANY_OVERLAP = 1e-300
+
+ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+
+
+class Places(NamedTuple):
+    """Anchors that a search found, and where the tables of edges have theirs."""
+
+    anchor: NDArray[Any]  # (A + 1,) uint32
+    y_edge: NDArray[Any]  # (A + 1,) uint32, row of y_edges
+    x_edge: NDArray[Any]  # (A + 1,) uint32, row of x_edges
 
 
 @kernel
@@ -72,13 +87,12 @@ def reaches(height, width, tall, wide, needed):  # type: ignore[no-untyped-def]
     return possible, reach_y, reach_x
 
 
-@kernel
+@merged_kernel
 def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
     """Write the anchors of IoU >= threshold with box k to found, and the IoUs to overlaps.
 
-    boxes (N, 4) T; threshold float64 above 0; found (3, A + 1) int32: anchors, their rows in
-    y_edges and in x_edges; overlaps (A + 1,) T. Returns how many and, where there are any, the
-    highest IoU.
+    boxes (N, 4) T; threshold float64 above 0; found `Places`; overlaps (A + 1,) T. Returns how many
+    and, where there are any, the highest IoU.
     """
     offset, areas, sizes, shapes = lattice.offset, lattice.areas, lattice.sizes, lattice.shapes
     y_edges, x_edges = lattice.y_edges, lattice.x_edges
@@ -91,11 +105,11 @@ def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type
     least = exact_area * (threshold * OVERLAP_MARGIN)
     most = exact_area / (threshold * OVERLAP_MARGIN)
     # No IoU is above the smaller area over the larger: few of the shapes, by rising area, matter.
-    first_shape, end_shape = 0, 0
-    for shape in range(areas.shape[0]):
-        first_shape += areas[shape] < least
-        end_shape += areas[shape] <= most
-    n, highest = 0, boxes.dtype.type(0)
+    first_shape, end_shape = ZERO, ZERO
+    for shape in range(np.uint64(areas.shape[0])):
+        first_shape += np.uint64(areas[shape] < least)
+        end_shape += np.uint64(areas[shape] <= most)
+    n, highest = ZERO, boxes.dtype.type(0)
     for shape in range(first_shape, end_shape):
         # IoU >= t means: intersection >= t / (1 + t) * (area + anchor area).
         needed = share * (exact_area + areas[shape])
@@ -104,52 +118,52 @@ def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type
         )
         if not possible:
             continue
-        rows, columns = shapes[shape, ROWS], shapes[shape, COLUMNS]
-        top, bottom = cells(centre_y, reach_y, sizes[shape, PER_Y], offset, rows)
+        columns, step = shapes[shape, COLUMNS], shapes[shape, PER_CELL]
+        top, bottom = cells(centre_y, reach_y, sizes[shape, PER_Y], offset, shapes[shape, ROWS])
         left, right = cells(centre_x, reach_x, sizes[shape, PER_X], offset, columns)
-        step = shapes[shape, PER_CELL]
         first_y, first_x = shapes[shape, FIRST_Y], shapes[shape, FIRST_X]
-        for row in range(top, bottom):
-            anchor_y_min, anchor_y_max = y_edges[first_y + row, 0], y_edges[first_y + row, 1]
+        leftmost = shapes[shape, FIRST] + (top * columns + left) * step
+        for y in range(np.uint64(first_y + top), np.uint64(first_y + bottom)):
+            anchor_y_min, anchor_y_max = y_edges[TWO * y], y_edges[TWO * y + ONE]
             shared_height = min(anchor_y_max, y_max) - max(anchor_y_min, y_min)
+            anchor, leftmost = leftmost, leftmost + columns * step
             if not shared_height > 0:
                 continue
             anchor_height = anchor_y_max - anchor_y_min
-            anchor = shapes[shape, FIRST] + (row * columns + left) * step
-            for edge in range(first_x + left, first_x + right):
-                anchor_x_min, anchor_x_max = x_edges[edge, 0], x_edges[edge, 1]
+            for x in range(np.uint64(first_x + left), np.uint64(first_x + right)):
+                anchor_x_min, anchor_x_max = x_edges[TWO * x], x_edges[TWO * x + ONE]
                 shared_width = min(anchor_x_max, x_max) - max(anchor_x_min, x_min)
                 shared = shared_height * shared_width
                 anchor_area = anchor_height * (anchor_x_max - anchor_x_min)
                 overlap = shared / (anchor_area + box_area - shared + epsilon)
                 # Written always, kept by counting: the branch would be mispredicted half the time.
-                found[ANCHOR, n], found[Y_EDGE, n], found[X_EDGE, n] = anchor, first_y + row, edge
+                found.anchor[n], found.y_edge[n], found.x_edge[n] = anchor, y, x
                 overlaps[n] = overlap
-                n += overlap >= threshold  # false where nothing is shared: negative or nan
+                n += np.uint64(overlap >= threshold)  # no where nothing is shared: negative or nan
                 highest = overlap if overlap > highest else highest
                 anchor += step
     return n, highest
 
 
 @kernel
-def lowest_anchor(found, overlaps, count, overlap):  # type: ignore[no-untyped-def]
+def lowest_anchor(anchors, overlaps, count, overlap):  # type: ignore[no-untyped-def]
     """Return the lowest of the `count` anchors found that has this overlap; one must have it."""
-    lowest = np.int32(np.iinfo(np.int32).max)
+    lowest = np.uint32(np.iinfo(np.uint32).max)
     for i in range(count):
-        lowest = min(lowest, found[ANCHOR, i]) if overlaps[i] == overlap else lowest
-    return lowest
+        lowest = min(lowest, anchors[i]) if overlaps[i] == overlap else lowest
+    return np.int32(lowest)
 
 
 @kernel
-def find_by_share(boxes, k, lattice, share, found):  # type: ignore[no-untyped-def]
-    """Write every anchor of which box k can cover `share` to found (3, A + 1); return how many."""
+def find_by_share(boxes, k, lattice, share, anchors):  # type: ignore[no-untyped-def]
+    """Write every anchor of which box k can cover `share` to anchors (A + 1,); return how many."""
     offset, areas, sizes, shapes = lattice.offset, lattice.areas, lattice.sizes, lattice.shapes
     height = np.float64(boxes[k, 2]) - np.float64(boxes[k, 0])
     width = np.float64(boxes[k, 3]) - np.float64(boxes[k, 1])
     centre_y = np.float64(boxes[k, 0]) + 0.5 * height
     centre_x = np.float64(boxes[k, 1]) + 0.5 * width
-    n = 0
-    for shape in range(shapes.shape[0]):
+    n = ZERO
+    for shape in range(np.uint64(shapes.shape[0])):
         needed = share * areas[shape] * OVERLAP_MARGIN
         possible, reach_y, reach_x = reaches(
             height, width, sizes[shape, TALL], sizes[shape, WIDE], needed
@@ -163,13 +177,13 @@ def find_by_share(boxes, k, lattice, share, found):  # type: ignore[no-untyped-d
         for row in range(top, bottom):
             anchor = shapes[shape, FIRST] + (row * columns + left) * step
             for _ in range(left, right):
-                found[ANCHOR, n] = anchor
-                n += 1
+                anchors[n] = anchor
+                n += ONE
                 anchor += step
     return n
 
 
-@kernel
+@merged_kernel
 def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
     """Return the highest IoU that an anchor centred on box k would have, over all shapes."""
     height = np.float64(boxes[k, 2]) - np.float64(boxes[k, 0])
@@ -179,12 +193,14 @@ def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
         tall, wide = sizes[shape, TALL], sizes[shape, WIDE]
         # No IoU is above the smaller area over the larger one: most shapes need no division.
         own = tall * wide
+        if own > box_area and own * highest >= box_area:
+            break  # so is every later shape, which is larger
         if min(box_area, own) > highest * max(box_area, own):
             highest = max(highest, centred_iou(height, width, tall, wide))
     return highest
 
 
-@kernel
+@merged_kernel
 def find_best(boxes, k, lattice, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
     """Find anchors that surely include the one of highest IoU with box k; as `find_by_iou`."""
     threshold = highest_iou(boxes, k, lattice.sizes) * 0.9

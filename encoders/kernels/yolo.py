@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.encoders.kernels.cells import COLUMNS, FIRST, ROWS, locate
-from ytrue.encoders.kernels.lattice import ANCHOR
 from ytrue.encoders.kernels.objects import (
     IGNORE,
     MATCHED,
@@ -26,7 +25,7 @@ from ytrue.encoders.kernels.objects import (
     sides_of,
 )
 from ytrue.encoders.kernels.overlap import centred_iou
-from ytrue.encoders.kernels.windows import find_by_iou
+from ytrue.encoders.kernels.windows import Places, find_by_iou
 from ytrue.jit import borrowed, kernel
 
 FREE, WISHED, SECOND, SPREAD = 0, 1, 2, 3
@@ -75,7 +74,8 @@ def encode_images(  # type: ignore[no-untyped-def]
     """
     crowded = objects.crowd[objects.starts[first] : objects.starts[end]].any()
     room = anchors.shape[0] + 1 if crowded or rules.ignore_iou < 1 else 1
-    found, overlaps = np.empty((3, room), np.int32), np.empty(room, anchors.dtype)
+    places, overlaps = np.empty((3, room), np.uint32), np.empty(room, anchors.dtype)
+    found = Places(places[0], places[1], places[2])
     return _encode_borrowed(
         first, end, cells, sides, anchors, lattice, rules, objects, targets, record, found, overlaps
     )
@@ -108,7 +108,9 @@ def _encode_borrowed(  # type: ignore[no-untyped-def]
         if rules.ignore_iou < 1:
             _ignore_similar(begin, stop, lattice, rules, record, state, found, overlaps)
         if rules.crowd_ignores:
-            ignore_crowds(begin, stop, anchors, lattice, rules, objects, record, state, found)
+            ignore_crowds(
+                begin, stop, anchors, lattice, rules, objects, record, state, found.anchor
+            )
     return bad
 
 
@@ -351,6 +353,6 @@ def _ignore_similar(begin, stop, lattice, rules, record, state, found, overlaps)
             continue
         count, _ = find_by_iou(record.box, k, lattice, least, none, found, overlaps)
         for i in range(count):
-            anchor = found[ANCHOR, i]
+            anchor = found.anchor[i]
             if overlaps[i] > rules.ignore_iou and state[anchor] != POSITIVE:
                 state[anchor] = IGNORE
