@@ -85,6 +85,11 @@ ADVICE = [
         {},
         r"100% of your objects are under 12 px at 256x256: a larger input",
     ),
+    (
+        [(10, 10, 15, 15)] * 299 + [(10, 10, 90, 90)],
+        {},
+        r"^over 99% of your objects are under 12 px",
+    ),
     ([(10, 10, 12, 200)] * 3, {}, "are thinner than 1:3: add aspect_ratios such as 4.0 and 0.25"),
     (
         [(10, 10, 12, 12)] * 3,

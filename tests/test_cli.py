@@ -106,6 +106,16 @@ def test_show(shapes, tmp_path):
     assert (tmp_path / "shapes_00002_assignment.png").is_file()
 
 
+def test_show_tells_of_many_objects_those_not_matched(tmp_path):
+    boxes = [{"bbox": [x, y, 9, 9]} for x in range(0, 40, 5) for y in range(0, 30, 5)]
+    file = coco(tmp_path, [*boxes, {"bbox": [1, 1, 40, 30]}])
+    said = run("show", file, "1", "--size", "64", "--preset", "retinanet", cwd=tmp_path).stdout
+    lines = said.splitlines()
+    assert len(lines) == 42
+    assert all("lost: its best IoU" in line for line in lines[:40])
+    assert lines[40].startswith("and 9 more (8 low-iou, 1 matched): --object K tells of one")
+
+
 def test_encode_and_convert(shapes, tmp_path):
     said = run(
         "encode",

@@ -74,7 +74,7 @@ def _too_small(audit: Audit, remedy: str) -> Iterator[str]:
     share = float((sizes < TINY_PIXELS).mean()) if sizes.size else 0.0
     if share >= MANY:
         yield (
-            f"{share:.0%} of your objects are under {TINY_PIXELS:g} px at "
+            f"{_percent(share)} of your objects are under {TINY_PIXELS:g} px at "
             f"{audit.image_size[0]}x{audit.image_size[1]}: a larger input, tiles, or {remedy}."
         )
 
@@ -88,12 +88,12 @@ def _huge(audit: Audit) -> Iterator[str]:
     ratios = audit.ratio[forced]
     thin = float(((ratios > 3) | (ratios < 1 / 3)).mean())
     hint = (
-        f"{thin:.0%} of those are thinner than 1:3: add aspect_ratios such as 4.0 and 0.25"
+        f"{_percent(thin)} of those are thinner than 1:3: add aspect_ratios such as 4.0 and 0.25"
         if thin > 0.4
         else "anchors closer to your objects' sizes (anchor_scale, num_scales, min_level) would help"
     )
     yield (
-        f"{share:.0%} of your objects own only a reserved position below the threshold (median best "
+        f"{_percent(share)} of your objects own only a reserved position below the threshold (median best "
         f"IoU {median:.2f}): {hint}."
     )
 
@@ -103,7 +103,7 @@ def _thin(audit: Audit) -> Iterator[str]:
     thin = ratios[np.isfinite(ratios)]
     share = float(((thin > 3) | (thin < 1 / 3)).mean()) if thin.size else 0.0
     if share >= MANY and audit.forced_share < MANY:
-        yield f"{share:.0%} of your objects are thinner than 1:3: consider aspect_ratios 4.0 and 0.25."
+        yield f"{_percent(share)} of your objects are thinner than 1:3: consider aspect_ratios 4.0 and 0.25."
 
 
 def _small_for_centres(audit: Audit) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _second_choice(audit: Audit) -> Iterator[str]:
     forced = audit.rows.outcome == OUTCOMES.index("forced")
     refused = int((audit.rows.stolen[forced] > 0).sum())
     others = int(forced.sum()) - refused
-    yield f"{audit.forced_share:.0%} of your objects own only places of their second choice."
+    yield f"{_percent(audit.forced_share)} of your objects own only places of their second choice."
     if refused:
         yield (
             f"{refused} of these asked for a place that went to another object: {_more_places(audit)} would "
@@ -139,7 +139,7 @@ def _shapes(audit: Audit) -> Iterator[str]:
     share = float((best < POOR_IOU).mean()) if best.size else 0.0
     if share >= MANY:
         yield (
-            f"{share:.0%} of your objects have an IoU below {POOR_IOU:g} with every anchor put on "
+            f"{_percent(share)} of your objects have an IoU below {POOR_IOU:g} with every anchor put on "
             f"their centre (median of all {float(np.median(best)):.2f}): {_more_anchors(audit)}."
         )
 
@@ -203,13 +203,20 @@ def _classes(audit: Audit) -> Iterator[str]:
 def _ignored(audit: Audit) -> Iterator[str]:
     if audit.ignored_share > MANY:
         why = "crowds, or anchors above ignore_iou," if audit.by_cell else "crowds or padding"
-        yield f"{audit.ignored_share:.0%} of all positions are ignored: {why} cover much."
+        yield f"{_percent(audit.ignored_share)} of all positions are ignored: {why} cover much."
 
 
 def _empty(audit: Audit) -> Iterator[str]:
     share = float((audit.image_positives == 0).mean()) if audit.num_images else 0.0
     if share > 0.5:
-        yield f"{share:.0%} of the images have no positive position: they teach background only."
+        yield f"{_percent(share)} of the images have no positive position: they teach background only."
+
+
+def _percent(share: float) -> str:
+    """Return whole percents; 100% is said of all only, and 0% of none."""
+    if 0.995 <= share < 1:
+        return "over 99%"
+    return "under 1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _some(names: list[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from ytrue.datasets.dataset import Dataset
     from ytrue.encoders.polygon import PolygonVertices
     from ytrue.resizing import Placement
+
+MOST_LINES: Final = 40
+"""Objects or points of an image that are told of one by one."""
 
 
 @app.command()
@@ -93,13 +97,27 @@ def show(
         told = {"picture": str(file), kind: rows}
         said |= {name: told} if name else told
         if not as_json:
-            for row in rows:
-                typer.echo(row["said"] + row["why"])
+            for line in _sentences(rows):
+                typer.echo(line)
             typer.echo(f"wrote {file}")
     if as_json:
         print_json(_unsaid(said))
     elif dataset.store is None and not example.path.is_file():
         typer.echo(f"the image file {example.path} does not exist: drawn on grey", err=True)
+
+
+def _sentences(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for every row; of many, for those not matched first, and how many are left out."""
+    if len(rows) <= MOST_LINES:
+        return [row["said"] + row["why"] for row in rows]
+    told = sorted(rows, key=lambda row: row["outcome"] == "matched")[:MOST_LINES]
+    told.sort(key=rows.index)
+    left = Counter(row["outcome"] for row in rows) - Counter(row["outcome"] for row in told)
+    words = ", ".join(f"{count} {outcome}" for outcome, count in left.most_common())
+    return [
+        *(row["said"] + row["why"] for row in told),
+        f"and {left.total()} more ({words}): --object K tells of one, --json of all",
+    ]
 
 
 def frame_of(dataset: Dataset, example: Example, placement: Placement) -> Any:
