@@ -97,7 +97,7 @@ TASKS: dict[str, tuple[Callable[[Dataset], Encoder], int]] = {
     "centernet": (centernet, 1800),
     "atss": (atss, 1800),
     "polygon": (polygon, 1800),
-    "mask": (mask, 2250),
+    "mask": (mask, 2775),
 }
 """Name -> encoder of a dataset, and training steps."""
 

@@ -24,6 +24,7 @@ def training_step(
     *,
     average: WeightAverage | None = None,
     clip_norm: float = 0.0,
+    spec: Any = None,
 ) -> Callable[[Any], dict[str, tf.Tensor]]:
     """Return a compiled function of a batch that trains the model and returns its losses.
 
@@ -33,6 +34,9 @@ def training_step(
         average: of the model's weights, updated after each step.
         clip_norm: largest norm of a replica's gradients together; 0: any. (Keras' own
             `global_clipnorm` does the same and took nearly half of a small model's step.)
+        spec: `element_spec` of the (distributed) dataset. With it the step is compiled once also
+            where shapes differ from batch to batch, as those of masks do; without it, for the
+            first shapes and then for all.
 
     Returns:
         A function of (images, targets), an element of a (distributed) dataset, returning
@@ -64,7 +68,7 @@ def training_step(
             average.update(model.optimizer.iterations)
         return losses
 
-    @tf.function
+    @tf.function(input_signature=None if spec is None else [spec], reduce_retracing=True)
     def step(batch: Any) -> dict[str, tf.Tensor]:
         losses = strategy.run(on_replica, args=batch)
         return {

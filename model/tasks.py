@@ -357,6 +357,11 @@ def _no_object(dataset: Dataset) -> str:
     return "there is no object to find in it" if dataset.objects.crowd.all() else ""
 
 
+def _no_outline(dataset: Dataset) -> str:
+    outlined = any(count for name, count in dataset.outlines.items() if name != "none")
+    return "" if outlined else "there is no object with a polygon or a mask in it"
+
+
 def _no_point(dataset: Dataset) -> str:
     objects = dataset.objects
     known = objects.keypoints is not None and (objects.keypoints[~objects.crowd, :, 2] > 0).any()
@@ -371,14 +376,14 @@ TASKS: Final[Mapping[str, Task]] = {
     ),
     "yolo": Task("yolo", _yolo_heads, _yolo_loss, _box_scores, _box_records, _no_object),
     "polygon": Task(
-        "polygon", _polygon_heads, _polygon_loss, _outline_scores, _outline_records, _no_object
+        "polygon", _polygon_heads, _polygon_loss, _outline_scores, _outline_records, _no_outline
     ),
     "fcos": Task("fcos", _fcos_heads, _fcos_loss, _box_scores, _box_records, _no_object),
     "centernet": Task(
         "centernet", _center_heads, _center_loss, _box_scores, _box_records, _no_object,
         options=("iou_threshold",),
     ),
-    "mask": Task("mask", _mask_heads, _mask_loss, _outline_scores, _outline_records, _no_object),
+    "mask": Task("mask", _mask_heads, _mask_loss, _outline_scores, _outline_records, _no_outline),
     "pose": Task(
         "pose", _pose_heads, _pose_loss, _pose_scores, _pose_records, _no_point,
         options=("scope", "method", "iou_threshold", "duplicate_radius"),
@@ -387,11 +392,18 @@ TASKS: Final[Mapping[str, Task]] = {
 """Name of the encoder -> its task."""
 
 
+def check_learnable(task: Task, dataset: Dataset) -> None:
+    """Raise DataError if the dataset has nothing of what the task learns."""
+    _check_not_missing(task, dataset, f"but --task {task.name} is to learn from it")
+
+
 def check_scorable(task: Task, dataset: Dataset) -> None:
     """Raise DataError if nothing in the dataset can be scored."""
+    _check_not_missing(task, dataset, "but AP is to be computed on it")
+
+
+def _check_not_missing(task: Task, dataset: Dataset, words: str) -> None:
     missing = task.missing(dataset)
     if missing:
-        raise DataError(
-            f"{missing}, but AP is to be computed on it", where=dataset.source,
-            do="take images with annotations",
-        )  # fmt: skip
+        do = "take images with annotations of the kind"
+        raise DataError(f"{missing}, {words}", where=dataset.source, do=do)

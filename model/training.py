@@ -33,7 +33,7 @@ from ytrue.model.pyramidnet import PyramidNet
 from ytrue.model.recipe import Recipe, make_optimizer
 from ytrue.model.runstate import load_state, named, save_state
 from ytrue.model.step import training_step
-from ytrue.model.tasks import build_model, check_scorable, task_of
+from ytrue.model.tasks import build_model, check_learnable, check_scorable, task_of
 from ytrue.pointauditing import PointAudit
 from ytrue.resizing import ResizeMode
 
@@ -140,6 +140,7 @@ def train(
     max_lost: float = 0.05,
     resize: ResizeMode = "letterbox",
     watch: Watch | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Detector:
     """Train a detector; killed and called again with the same arguments, it goes on.
 
@@ -164,6 +165,8 @@ def train(
         max_lost: share of the objects (or points) that may own no anchor (or slot).
         resize: how images are fitted.
         watch: is told what happens.
+        strategy: shares the batches among replicas; None: a MirroredStrategy where this process
+            has several GPUs.
 
     Returns:
         The detector with the averaged weights of the last epoch (the best ones:
@@ -185,8 +188,9 @@ def train(
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
     run = _Run.made(
-        dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch
-    )
+        dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch,
+        _strategy() if strategy is None else strategy,
+    )  # fmt: skip
     run.go_on(evaluate_every, save_every)
     return Detector.load(folder, "last")
 
@@ -206,6 +210,7 @@ def _check(
             where=validation.source,
             do="both need the same classes in the same order",
         )
+    check_learnable(task_of(encoder), dataset)
     if validation is not None:
         check_scorable(task_of(encoder), validation)
 
@@ -233,9 +238,9 @@ class _Run:
     def made(
         cls, dataset: Dataset, encoder: Encoder, folder: Path, recipe: Recipe, variant: str,
         pretrained: str | Path | None, validation: Dataset | None, resize: ResizeMode, watch: Watch,
+        strategy: tf.distribute.Strategy,
     ) -> _Run:  # fmt: skip
         """Return a new run, or the one that the folder holds, where it was."""
-        strategy = _strategy()
         steps = _steps(dataset, recipe)
         with strategy.scope():
             model = _model(encoder, recipe, variant, pretrained)
@@ -300,13 +305,14 @@ class _Run:
         """Train from where the run is to its end."""
         if self.epoch >= self.recipe.epochs:
             return
+        batches = self.batches()
         step = training_step(
             self.detector.model, self.strategy, average=self.average,
-            clip_norm=self.recipe.clip_norm,
+            clip_norm=self.recipe.clip_norm, spec=batches.element_spec,
         )  # fmt: skip
         events = Events(self.folder / LOGS)
         clock = _Clock(save_every)
-        for batch in self.batches():
+        for batch in batches:
             losses = {name: float(value) for name, value in step(batch).items()}
             if not math.isfinite(losses["loss"]):
                 raise DivergedError(self.epoch, self.step, losses)

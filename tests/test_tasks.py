@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ytrue.datasets import load, pipeline, write_shapes
+from ytrue.datasets import convert, load, pipeline, write_shapes
 from ytrue.encoders import (
     CenterNetEncoder,
     FCOSEncoder,
@@ -111,6 +111,31 @@ def test_fit_reports_the_parts_of_the_loss(shapes):
     assert set(again) == {
         "loss", "box/class", "box/box", "keypoints/class", "keypoints/xy", "l2"
     }  # fmt: skip
+
+
+def test_masks_are_not_learnt_from_boxes_alone(shapes, tmp_path):
+    convert(shapes, "voc", tmp_path / "voc")
+    boxes = load(tmp_path / "voc")
+    encoder = encoders()["mask"]
+    message = (
+        "there is no object with a polygon or a mask in it, but --task mask is to learn from it"
+    )
+    with pytest.raises(DataError, match=message):
+        train(boxes, encoder, tmp_path / "run", variant="nano", max_lost=1.0)
+
+
+def test_a_step_is_compiled_once_for_any_number_of_masks(shapes):
+    encoder = encoders()["mask"]
+    model = build_model(encoder, "nano")
+    model.compile("sgd", task_of(encoder).loss(encoder, Recipe()))
+    batches = pipeline(shapes, encoder, batch_size=1)
+    step = training_step(model, spec=batches.element_spec)
+    counts = set()
+    for batch in batches.take(4):
+        step(batch)
+        counts.add(batch[1]["masks"].shape[1])
+    assert len(counts) > 1
+    assert step.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,20 @@ from ytrue.model.training import DivergedError, LostObjectsError, Watch
 
 RUN = """
 import os, signal, sys
+import tensorflow as tf
 from ytrue.datasets import load
 from ytrue.encoders import preset
 from ytrue.model import Recipe, train
 from ytrue.model.training import Watch
 
-source, folder, last = sys.argv[1:]
+source, folder, last, replicas = sys.argv[1:]
 done = 0
+strategy = None
+if replicas != "1":
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    parts = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
+    tf.config.set_logical_device_configuration(cpu, parts)
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(int(replicas))])
 
 def moment(now):
     global done
@@ -38,9 +45,10 @@ def moment(now):
 
 dataset = load(source)
 learnt, held = dataset.hold_out(4)
-recipe = Recipe(epochs=3, batch_size=3, optimizer="adamw", augment="light", drop_connect=0.5)
+recipe = Recipe(epochs=3, batch_size=3 if strategy is None else 4, optimizer="adamw",
+                augment="light", drop_connect=0.5)
 train(learnt, preset("ytrue", (64, 96), dataset.num_classes), folder, recipe, variant="nano",
-      validation=held, save_every=0.0, max_lost=1.0, watch=Watch(moment=moment))
+      validation=held, save_every=0.0, max_lost=1.0, watch=Watch(moment=moment), strategy=strategy)
 """
 
 
@@ -50,10 +58,10 @@ def shapes(tmp_path_factory):
     return write_shapes(folder, num_images=12, image_size=(96, 144))
 
 
-def run(shapes, folder, last=0):
+def run(shapes, folder, last=0, replicas=1):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     return subprocess.run(
-        [sys.executable, "-P", "-c", RUN, str(shapes), str(folder), str(last)],
+        [sys.executable, "-P", "-c", RUN, str(shapes), str(folder), str(last), str(replicas)],
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -94,6 +102,20 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(shapes, tmp_path):
             del entry["images_per_second"]
     assert histories[0] == histories[1]
     assert [entry["epoch"] for entry in histories[0]] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_a_mirrored_run_goes_on_after_a_kill(shapes, tmp_path):
+    whole = run(shapes, tmp_path / "whole", replicas=2)
+    assert whole.returncode == 0, whole.stderr
+    assert run(shapes, tmp_path / "killed", 3, replicas=2).returncode == -signal.SIGKILL
+    end = run(shapes, tmp_path / "killed", replicas=2)
+    assert end.returncode == 0, end.stderr
+    history = json.loads((tmp_path / "whole" / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert all(np.isfinite(list(entry["losses"].values())).all() for entry in history)
+    assert {"AP", "AP50"} <= history[-1]["scores"].keys()
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")
