@@ -179,7 +179,8 @@ class FusionNode(keras.layers.Layer):
             elif level < self.node.level:
                 x = downsampled(x)
             resampled.append(x)
-        return self.conv(activate(self.fuse(resampled), self.activation), training=training)
+        x = activate(self.fuse(resampled), self.activation, training)
+        return self.conv(x, training=training)
 
 
 def lateral(filters: int, **kwargs: Any) -> ConvNorm:
