@@ -166,8 +166,8 @@ class AnchorEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        check_count("num_classes", self.num_classes)
-        check_count("top_k", self.top_k)
+        for name in ("num_classes", "top_k"):
+            object.__setattr__(self, name, check_count(name, getattr(self, name)))
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "
@@ -300,7 +300,7 @@ class AnchorEncoder(Configured):
             return _OUTCOMES[kind]
         if positives > 0:
             return "forced" if positives == forced else "matched"
-        reservable = self.force != "none" and best_iou > 0 and best_iou >= self.min_force_iou
+        reservable = self.force != "none" and best_iou > max(0.0, float(self._rules.min_force_iou))
         if asked > 0 or reservable:
             return "taken"
         return "low-iou" if self.matcher == "iou" else "no-point"

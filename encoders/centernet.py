@@ -121,7 +121,7 @@ class CenterNetEncoder(Configured):
 
     def _check(self) -> None:
         for name in ("num_classes", "stride"):
-            check_count(name, getattr(self, name))
+            object.__setattr__(self, name, check_count(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if not 0 < self.min_overlap <= 1:
@@ -279,6 +279,12 @@ class CenterNetEncoder(Configured):
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, label, "
                 "heatmap, size, offset, object) or a prediction (heatmap, size, offset)"
+            )
+        grid, (rows, columns) = self.cells.grid[0], arrays["heatmap"].shape[:2]
+        if (rows, columns) != grid:
+            raise ValueError(
+                f"the heat map has {rows}x{columns} cells, the encoder {grid[0]}x{grid[1]}: are network "
+                "and encoder of one stride?"
             )
         return detect_peaks(arrays["heatmap"], lambda cells: self._boxes(arrays, cells), **options)
 

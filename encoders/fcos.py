@@ -126,7 +126,7 @@ class FCOSEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        check_count("num_classes", self.num_classes)
+        object.__setattr__(self, "num_classes", check_count("num_classes", self.num_classes))
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if not _rising(self.stride):
@@ -169,6 +169,15 @@ class FCOSEncoder(Configured):
     def point_stride(self) -> NDArray[np.float32]:
         """(P,) float32 the stride of each point's level, pixels."""
         return np.repeat(np.array(self.stride, np.float32), np.diff(self.cells.offsets))
+
+    @cached_property
+    def largest_log(self) -> NDArray[np.float64]:
+        """(P, 1) where logarithms of distances that a network tells are cut, so that exp stays finite.
+
+        `LARGEST_LOG`, or what reaches across the whole input.
+        """
+        across = np.log(max(self.image_size) / self.point_stride.astype(np.float64))
+        return np.maximum(across, LARGEST_LOG)[:, None]
 
     @cached_property
     def spec(self) -> Spec:
@@ -307,11 +316,11 @@ class FCOSEncoder(Configured):
         Reference:
             tianzhi0549/FCOS fcos_core/modeling/rpn/fcos/inference.py for the score, the square root
             of the paper's; its threshold is of sigmoid(class) alone. exp as in the paper, cut at
-            `LARGEST_LOG`.
+            `largest_log`.
         """
         if {"class", "centerness", "box"} <= arrays.keys():
             scores = sigmoid(arrays["class"]) * sigmoid(arrays["centerness"])[:, None]
-            distances = np.exp(np.minimum(arrays["box"].astype(np.float64), LARGEST_LOG))
+            distances = np.exp(np.minimum(arrays["box"].astype(np.float64), self.largest_log))
             boxes = self._boxes(distances, np.arange(len(self.cells)))
             return detect(np.sqrt(scores), boxes, logits=False, **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():

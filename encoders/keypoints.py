@@ -122,7 +122,7 @@ class KeypointGridEncoder(Configured):
 
     def _check(self) -> None:
         for name in ("num_classes", "points_per_cell"):
-            check_count(name, getattr(self, name))
+            object.__setattr__(self, name, check_count(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         one_each = self.slots == "fixed" and self.classes == "landmark"

@@ -77,7 +77,7 @@ class MaskEncoder(Configured):
     stride: int = 4
 
     def __post_init__(self) -> None:
-        check_whole("stride", self.stride, 1)
+        object.__setattr__(self, "stride", check_whole("stride", self.stride, 1))
 
     # What depends on the parameters only.
 
@@ -151,7 +151,7 @@ class MaskEncoder(Configured):
         outlines = one.polygons or ((),) * len(one)
         found = []
         for k, (mask, outline) in enumerate(zip(given, outlines, strict=True)):
-            if one.crowd[k]:
+            if one.crowd[k] or not np.isfinite(one.boxes[k]).all():
                 found.append(_NO_RUNS)
             elif outline:
                 codes = np.frombuffer(rasterise(outline, *self.image_size)["counts"], np.uint8)
@@ -274,7 +274,7 @@ class MaskEncoder(Configured):
     def _drawn(self, values: NDArray[np.float32], box: NDArray[np.float32]) -> RLE:
         height, width = self.image_size
         low, high = np.clip(box.reshape(2, 2), 0, self.image_size).astype(np.int64)
-        tall, wide = high - low + 1
+        tall, wide = np.maximum(high - low + 1, 0)  # corners may be told in the wrong order
         runs = np.empty((tall + 1) * wide + 1, np.int64)
         count = draw(values, box, self.stride, height, width, runs)
         return RLE(height, width, runs[:count])

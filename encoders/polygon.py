@@ -92,7 +92,7 @@ class PolygonEncoder(Configured):
     points: Literal["vertices", "outline"] = "vertices"
 
     def __post_init__(self) -> None:
-        check_whole("bins", self.bins, 3)
+        object.__setattr__(self, "bins", check_whole("bins", self.bins, 3))
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
 

@@ -148,7 +148,7 @@ class YoloEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        check_count("num_classes", self.num_classes)
+        object.__setattr__(self, "num_classes", check_count("num_classes", self.num_classes))
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if self.neighbours not in (0, 1, 2):

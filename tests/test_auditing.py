@@ -10,7 +10,14 @@ import pytest
 
 import ytrue
 from ytrue import Annotations, Example
-from ytrue.encoders import AnchorEncoder, AnchorGrid, PolygonEncoder, YoloEncoder, preset
+from ytrue.encoders import (
+    AnchorEncoder,
+    AnchorGrid,
+    MaskEncoder,
+    PolygonEncoder,
+    YoloEncoder,
+    preset,
+)
 
 
 class Listed:
@@ -168,6 +175,16 @@ def test_advice_on_cells_speaks_of_their_options(boxes, options, sentence, polyg
     said = " ".join(report.advice())
     for name in ("aspect_ratios", "anchor_scale", "num_scales", "min_level", "reserved", "padding"):
         assert name not in said
+
+
+def test_masks_get_the_advice_and_the_thresholds_of_their_boxes():
+    from ytrue import viz
+
+    boxes = AnchorEncoder(AnchorGrid(256), 2, force="none")
+    report = ytrue.audit(Listed(Annotations([(10, 10, 12, 12)], [0])), MaskEncoder(boxes))
+    assert any("would own a position under the preset ytrue" in said for said in report.advice())
+    titles = [axes.get_title() for axes in viz.show_audit(report).axes]
+    assert "best IoU of each object (dashed: thresholds)" in titles
 
 
 def test_words_for_second_choices_are_everywhere():

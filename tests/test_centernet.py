@@ -449,8 +449,22 @@ def test_a_dataset_is_audited(tmp_path):
     assert json.loads(json.dumps(report.to_json()))["by_level"]["P2"]["best_iou_median"] is None
     console = Console(width=100, record=True, file=io.StringIO())
     viz.print_audit(report, console)
-    assert "0.00" not in console.export_text().split("best IoU p10")[1].split("•")[0]
+    page = viz.report_html(report, tmp_path / "page.html").read_text()
+    for said in (console.export_text(), page):
+        assert "best iou" not in said.lower()
+    assert "By level of the cell" in page
     assert viz.png_bytes(viz.show_audit(report))
+
+
+def test_of_one_class_the_headline_counts_its_objects():
+    encoder = CenterNetEncoder((64, 96), 2)
+    objects = Annotations([(8, 8, 20, 20), (40, 8, 60, 20), (40, 40, 60, 90)], [0, 1, 1])
+    figure = viz.show_heatmap(
+        np.zeros((64, 96, 3), np.uint8), encoder.encode(objects)["heatmap"],
+        encoder.explain(objects), label=0, classes=("cat", "dog"),
+    )  # fmt: skip
+    said = " ".join(text.get_text() for text in figure.texts)
+    assert "heat map of cat: 1 of 1 objects have a cell" in said
 
 
 def test_every_centre_is_drawn_on_the_heat_map():
@@ -501,6 +515,13 @@ def test_every_parameter_survives_the_config_and_changes_the_digest(name):
     assert_survives_the_config(BASE, name, OTHER_VALUES[name])
 
 
+def test_whole_numbers_of_any_type_are_ints():
+    encoder = CenterNetEncoder((16, 16), np.int64(2), stride=4.0)
+    assert encoder == make(stride=4)
+    assert encoder.digest == make(stride=4).digest
+    assert encoder.encode(Annotations())["heatmap"].shape == (4, 4, 2)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_config_is_json_and_builds_an_equal_encoder(data):
@@ -511,8 +532,8 @@ def make(num_classes=2, **options):
     return CenterNetEncoder((16, 16), num_classes, **options)
 
 
-def decode(**options):
-    zeros = np.zeros((4, 4, 2), np.float32)
+def decode(rows=4, **options):
+    zeros = np.zeros((rows, 4, 2), np.float32)
     return make().decode({"heatmap": zeros, "size": zeros, "offset": zeros}, **options)
 
 
@@ -520,6 +541,7 @@ BAD = [
     (lambda: CenterNetEncoder((16, 0), 2), r"image_size=\(16, 0\): expected \(height, width\)"),
     (lambda: make(0), "num_classes=0: expected a whole number above 0"),
     (lambda: make(stride=0), "stride=0: expected a whole number above 0"),
+    (lambda: make(stride=(4, 8)), r"stride=\(4, 8\): expected a whole number above 0"),
     (lambda: make(radius="x"), "radius='x': expected one of correct, published"),
     (lambda: make(collision="x"), "collision='x': expected one of larger, smaller"),
     (lambda: make(crowd="x"), "crowd='x': expected one of ignore, negative"),
@@ -533,6 +555,7 @@ BAD = [
     ),
     (lambda: make().encode(Annotations([(0, 0, 4, 4)], [-1])), "object 0 has label -1, expected 0"),
     (lambda: make().decode({"xy": np.zeros(1)}), r"decode got arrays named \['xy'\]: expected a target"),
+    (lambda: decode(rows=8), "the heat map has 8x4 cells, the encoder 4x4: are network and encoder"),
     (lambda: decode(score_threshold=2), r"score_threshold=2: expected a number in \[0, 1\]"),
     (lambda: decode(iou_threshold=-1), r"iou_threshold=-1: expected a number in \[0, 1\], or None"),
     (

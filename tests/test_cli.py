@@ -248,6 +248,15 @@ WRONG = [
     (("audit", "data.json", "--task", "keypoints"), "the dataset has no keypoints; take COCO"),
     (("audit", "data.json", "--set", "a"), "--set a: expected NAME=VALUE, such as stride=8,16"),
     (("audit", "data.json", "--set", "a=1"), "--set a=...: --task box takes num_scales, aspect"),
+    (
+        ("audit", "data.json", "--task", "mask", "--set", "bins=8"),
+        "--set bins=...: --task mask takes stride, num_scales, aspect_ratios, min_level, max_level",
+    ),
+    (
+        ("audit", "data.json", "--task", "mask", "--set", "stride=8,16"),
+        "stride=(8, 16): expected a",
+    ),
+    (("compare", "data.json", "--size", "64"), "yolo: data.json: 9 anchors for objects of 1 different sizes"),
     (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
     (("show", "data.json", "1", "--object", "3"), "--object 3: the image has 1 objects"),
     (("convert", "data.json", "--to", "x", "-o", "y"), "format 'x' cannot be written"),

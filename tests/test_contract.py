@@ -52,7 +52,7 @@ from ytrue.encoders import (
 )
 from ytrue.model import Recipe
 from ytrue.model.evaluating.kinds import FINDS
-from ytrue.model.exporting.decoding import DECODINGS
+from ytrue.model.exporting.decoding import DECODINGS, decoding_of
 from ytrue.model.pyramidnet import HEADS
 from ytrue.model.tasks import TASKS, build_model, check_fits, task_of
 from ytrue.resizing import place
@@ -558,7 +558,7 @@ def test_it_is_drawn(name):
 def test_the_page_ends_with_a_network_that_is_trained_and_scored(shapes, monkeypatch):
     register(monkeypatch)
     assert {table for _, table, _ in LINES} == {
-        "ENCODERS", "CASES", "HEADS", "TASKS", "TASK_BUILDERS", "FINDS",
+        "ENCODERS", "CASES", "HEADS", "TASKS", "TASK_BUILDERS", "FINDS", "DECODINGS",
     }  # fmt: skip
     encoder = encoder_of("dot", Choices("64x96", settings=["stride=16"]), shapes)
     model = build_model(encoder, "nano")
@@ -569,9 +569,14 @@ def test_the_page_ends_with_a_network_that_is_trained_and_scored(shapes, monkeyp
     before = loss(targets, model(images))
     model.fit(images, targets, epochs=3, verbose=0)
     assert float(loss(targets, model(images))["loss"]) < float(before["loss"])
+    raw = model(images)
     found = encoder.decode(
-        {name: array[0].numpy() for name, array in model(images).items()}, score_threshold=0.0
+        {name: array[0].numpy() for name, array in raw.items()}, score_threshold=0.0
     )
+    decoding = decoding_of(encoder)
+    exported = {name: a[0].numpy() for name, a in decoding.graph(encoder)(raw).items()}
+    again = decoding.found(encoder, exported, score_threshold=0.0)
+    np.testing.assert_allclose(again.boxes, found.boxes, atol=1e-3)
     scores = task_of(encoder).scores(
         encoder, shapes, {example.image_id: found for example in shapes}
     )

@@ -492,6 +492,17 @@ BAD = [
 ]  # fmt: skip
 
 
+def test_a_prediction_may_reach_across_the_input():
+    encoder = FCOSEncoder(1280, 1, stride=8)
+    target = encoder.encode(Annotations([(0, 0, 1280, 1280)], [0]))
+    with np.errstate(divide="ignore"):
+        box = np.log(target["box"])
+    logits = np.where(target["state"] == 1, 20.0, -20.0).astype(np.float32)
+    outputs = {"class": logits[:, None], "box": box, "centerness": logits}
+    found = encoder.decode(outputs, score_threshold=0.5)
+    np.testing.assert_allclose(found.boxes[0], (0, 0, 1280, 1280), atol=0.01)
+
+
 @pytest.mark.parametrize(("call", "message"), BAD)
 def test_bad_arguments_are_named_with_what_is_allowed(call, message):
     with pytest.raises(ValueError, match=message):

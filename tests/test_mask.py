@@ -267,9 +267,27 @@ def test_packed_layout_is_that_of_the_boxes_and_the_masks():
     np.testing.assert_array_equal(packed["masks"], target["masks"])
 
 
+def test_a_box_told_in_the_wrong_order_has_an_empty_mask():
+    boxes = np.float32([(50, 10, 10, 30), (10, 30, 50, 10), (10, 10, 30, 30)])
+    ones = np.ones((16, 16, 2), np.float32)
+    masks = BASE.masks_of(boxes, np.ones((3, 2), np.float32), ones)
+    assert [int(mask.decode().sum()) for mask in masks] == [0, 0, 400]
+
+
+def test_a_box_that_is_not_finite_has_no_mask():
+    square = [[np.array([(8, 8), (8, 40), (40, 40), (40, 8)])]]
+    objects = Annotations([(np.nan, 8, 30, 30), (8, 8, 40, 40)], [0, 1], polygons=square * 2)
+    target = BASE.encode(objects)
+    assert target["mask_state"].tolist() == [-1, 1]
+    assert np.isfinite(target["mask_box"]).all()
+    assert not target["masks"][0].any()
+
+
 OUTPUTS = {"class": np.zeros((1, 3)), "box": np.zeros((1, 4))}
 BAD = [
     (lambda: encoder_of(stride=0), "stride=0: expected a whole number of at least 1"),
+    (lambda: encoder_of(stride=(8, 16)), r"stride=\(8, 16\): expected a whole number"),
+    (lambda: encoder_of(stride=np.nan), "stride=nan: expected a whole number"),
     (lambda: MaskEncoder.from_config({"encoder": "yolo"}), "config of a 'yolo' encoder"),
     (lambda: BASE.decode({"box": np.zeros(1)}), r"decode got arrays named \['box'\]: expected a"),
     (lambda: BASE.decode(OUTPUTS), "coefficients, prototypes are missing"),

@@ -335,6 +335,15 @@ def test_a_crowd_whose_box_is_not_finite_is_told_as_that_with_and_without_a_mask
     assert (encoder.encode(crowds.replace(masks=masks).select([0]))["state"] == 0).all()
 
 
+def test_an_object_whose_best_overlap_is_the_least_that_forces_is_not_refused_by_another():
+    encoder = AnchorEncoder(
+        AnchorGrid(64, 3, 3, 1, (1.0,), shapes=[[(32, 32)]]), 1, min_force_iou=0.25
+    )
+    told = encoder.explain(Annotations([(24, 24, 40, 40)], [0]))
+    assert told.best_iou[0] == 0.25
+    assert told.outcome == ("low-iou",)
+
+
 def test_errors_name_the_object():
     encoder = preset("ytrue", 64, 3)
     with pytest.raises(ValueError, match=r"^object 1 has label 3, expected 0 to 2 \(labels count"):

@@ -70,8 +70,7 @@ def show_audit(audit: Audit) -> Figure:
     _best_iou(axes[1], audit)
     _sizes(axes[2], audit)
     word = audit.forced_word
-    of_level = f"objects by level of their {'best anchor' if audit.by_overlap else 'cell'}"
-    _stacked(axes[3], audit.by_level(), of_level, word)
+    _stacked(axes[3], audit.by_level(), f"objects by level of their {audit.level_word}", word)
     _stacked(axes[4], audit.by_ratio(), "objects by width : height", word)
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
     _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes), word)
@@ -105,9 +104,10 @@ def _best_iou(axes: Axes, audit: Audit) -> None:
     best = audit.rows.best_iou[audit.matchable]
     axes.hist(best, bins=np.linspace(0, 1, 41).tolist(), color=style.BARS)
     thresholds = []
-    if audit.encoder.get("matcher", "iou") == "iou":
+    encoder = audit.box_encoder
+    if encoder.get("matcher", "iou") == "iou":
         names = ("negative_iou", "positive_iou")
-        thresholds = [audit.encoder[name] for name in names if name in audit.encoder]
+        thresholds = [encoder[name] for name in names if name in encoder]
     for threshold in thresholds:
         axes.axvline(threshold, color=style.LOST, lw=1, ls="--")
     dashed = " (dashed: thresholds)" if thresholds else ""

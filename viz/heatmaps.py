@@ -90,7 +90,7 @@ def show_heatmap(
     if label is not None:
         chosen = assignment.annotations.labels == label
     _objects(axes, assignment, np.flatnonzero(chosen), names, 1 / scale)
-    say(figure, title or _headline(assignment, names, label), 11)
+    say(figure, title or _headline(assignment, chosen, names, label), 11)
     _legend(figure, total, padded=assignment.annotations.content is not None)
     return figure
 
@@ -134,12 +134,14 @@ def _objects(
     write_labels(axes, texts, pixel)
 
 
-def _headline(a: Assignment, names: Sequence[str], label: int | None) -> str:
-    lost = len(a.lost)
+def _headline(
+    a: Assignment, chosen: NDArray[np.bool_], names: Sequence[str], label: int | None
+) -> str:
+    lost = int(chosen[list(a.lost)].sum())
     told = f"{lost} object{'s are' if lost != 1 else ' is'} lost" if lost else "no object is lost"
     of = "every class" if label is None else class_name(names, label)
     return (
-        f"heat map of {of}: {int(a.positives.sum())} of {len(a)} objects have a cell, {told}; "
+        f"heat map of {of}: {int(a.positives[chosen].sum())} of {int(chosen.sum())} objects have a cell, {told}; "
         f"{int((a.state == IGNORE).sum()):,} of {a.state.size:,} cells ignored"
     )
 

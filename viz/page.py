@@ -87,12 +87,26 @@ def _body(audit: Audit | PointAudit | JointAudit) -> str:
 def _objects(audit: Audit) -> str:
     return f"""{audit_fragment(audit)}
 <h2>In pictures</h2>{picture_tag(show_audit(audit), "plots of the audit")}
-<h2>By size</h2>{summary_table(audit.by_size())}
-<h2>By width : height</h2>{summary_table(audit.by_ratio())}
-<h2>By level of the best anchor</h2>{summary_table(audit.by_level())}
-<h2>By class</h2>{summary_table(audit.by_class())}
+<h2>By size</h2>{_summaries(audit, audit.by_size())}
+<h2>By width : height</h2>{_summaries(audit, audit.by_ratio())}
+<h2>By level of the {audit.level_word}</h2>{_summaries(audit, audit.by_level())}
+<h2>By class</h2>{_summaries(audit, audit.by_class())}
 <h2>Images with most lost or only {audit.forced_word} objects</h2>{_records(audit.worst_images(20))}
 <h2>Lost objects</h2>{_lost(audit.lost_objects())}"""
+
+
+def _summaries(audit: Audit, rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Return summaries as a table, without IoU where that has no part in the assignment."""
+    return summary_table(
+        {
+            name: {
+                column: value
+                for column, value in row.items()
+                if audit.by_overlap or not column.startswith("best_iou")
+            }
+            for name, row in rows.items()
+        }
+    )
 
 
 def _points(audit: PointAudit) -> str:

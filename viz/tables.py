@@ -96,11 +96,11 @@ def _print_objects(audit: Audit, console: Console) -> None:
     owned = ", ".join(f"{n:,} own {name}" for name, n in audit.owned().items())
     console.print(f"  {owned}; {audit.ignored_share:.2%} of positions are ignored")
     word = audit.forced_word
-    console.print(_summary("size at the input", audit.by_size(), word))
-    console.print(_summary("width : height", audit.by_ratio(), word))
-    console.print(_summary("level", audit.by_level(), word))
+    console.print(_summary("size at the input", audit.by_size(), audit))
+    console.print(_summary("width : height", audit.by_ratio(), audit))
+    console.print(_summary("level", audit.by_level(), audit))
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
-    console.print(_summary("class", dict(classes[:_MOST_CLASSES]), word))
+    console.print(_summary("class", dict(classes[:_MOST_CLASSES]), audit))
     if len(classes) > _MOST_CLASSES:
         console.print(
             f"  ... and {len(classes) - _MOST_CLASSES} more classes (--json, --html list all)"
@@ -135,14 +135,13 @@ def _print_points(audit: PointAudit, console: Console) -> None:
         console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False)
 
 
-def _summary(name: str, rows: Mapping[str, Mapping[str, float]], forced_word: str) -> Table:
-    table = numbers_table(
-        name, "objects", "lost", forced_word, "positives", "best IoU p10", "median", "p90"
-    )
+def _summary(name: str, rows: Mapping[str, Mapping[str, float]], audit: Audit) -> Table:
+    quantiles = ("best IoU p10", "median", "p90") if audit.by_overlap else ()
+    table = numbers_table(name, "objects", "lost", audit.forced_word, "positives", *quantiles)
     for label, row in rows.items():
         if not row["objects"]:
             continue
-        ious = (row["best_iou_p10"], row["best_iou_median"], row["best_iou_p90"])
+        ious = [row[f"best_iou_{one}"] for one in ("p10", "median", "p90") if audit.by_overlap]
         table.add_row(
             escape(label), f"{row['objects']:,.0f}", f"{row['lost']:,.0f}", f"{row['forced']:,.0f}",
             f"{row['positives']:,.0f}", *("-" if iou != iou else f"{iou:.2f}" for iou in ious),

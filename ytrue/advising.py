@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def _lost(audit: Audit) -> Iterator[str]:
     low = int(reasons[OUTCOMES.index("low-iou")] + reasons[OUTCOMES.index("taken")])
     if low and audit.by_cell:
         yield f"{low} of them found no free anchor in their cells: {_more_places(audit)} would hold them."
-    elif low and audit.encoder.get("force", "greedy") != "greedy":
+    elif low and audit.box_encoder.get("force", "greedy") != "greedy":
         yield (
             f"{low} of them would own a position under the preset ytrue, which reserves one for "
             "every object that overlaps any."
@@ -130,7 +130,7 @@ def _second_choice(audit: Audit) -> Iterator[str]:
     if others:
         yield (
             f"{others} of these are of no anchor's shape: {_more_anchors(audit)}, or a larger ratio than "
-            f"{_boxes_of(audit)['ratio']:g}."
+            f"{audit.box_encoder['ratio']:g}."
         )
 
 
@@ -162,14 +162,8 @@ def _more_anchors(audit: Audit) -> str:
 
 def _stride_and_anchors(audit: Audit) -> tuple[float, int]:
     """Return the height of the finest cells in pixels, and how many anchors a cell has."""
-    boxes = _boxes_of(audit)
+    boxes = audit.box_encoder
     return audit.image_size[0] / max(rows for rows, _ in boxes["grid"]), len(boxes["anchors"][0])
-
-
-def _boxes_of(audit: Audit) -> Mapping[str, Any]:
-    """Return the config of the `YoloEncoder`, which may be part of another's."""
-    config: Mapping[str, Any] = audit.encoder.get("boxes", audit.encoder)
-    return config
 
 
 def _classes(audit: Audit) -> Iterator[str]:

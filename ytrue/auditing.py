@@ -109,6 +109,17 @@ class Audit:
     by_cell: bool = False
 
     @property
+    def box_encoder(self) -> Mapping[str, Any]:
+        """Config of what gives boxes their positions: the encoder, or the part of it that does."""
+        config: Mapping[str, Any] = self.encoder.get("boxes", self.encoder)
+        return config
+
+    @property
+    def level_word(self) -> str:
+        """What an object's level is of: its "best anchor", or its "cell"."""
+        return "best anchor" if self.by_overlap else "cell"
+
+    @property
     def forced_word(self) -> str:
         """What positions are that are owned not on merit: "reserved" or "second choice"."""
         return FORCED_WORDS[self.by_cell]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Literal
 
 Action = Literal["kept", "clipped", "dropped", "ignored"]
@@ -25,16 +26,20 @@ def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
 
 
-def check_count(name: str, value: float) -> None:
-    """Raise ValueError, naming the argument, if its value is no whole number above 0."""
-    if int(value) != value or value < 1:
-        raise ValueError(f"{name}={value}: expected a whole number above 0")
+def check_count(name: str, value: object) -> int:
+    """Return an argument as an int; ValueError, naming it, if it is no whole number above 0."""
+    return _whole(name, value, 1, "above 0")
 
 
-def check_whole(name: str, value: float, least: int) -> None:
-    """Raise ValueError, naming the argument, if its value is no whole number of at least `least`."""
-    if int(value) != value or value < least:
-        raise ValueError(f"{name}={value}: expected a whole number of at least {least}")
+def check_whole(name: str, value: object, least: int) -> int:
+    """Return an argument as an int; ValueError, naming it, if it is none of at least `least`."""
+    return _whole(name, value, least, f"of at least {least}")
+
+
+def _whole(name: str, value: object, least: int, words: str) -> int:
+    if isinstance(value, Real) and float(value).is_integer() and float(value) >= least:
+        return int(value)
+    raise ValueError(f"{name}={value!r}: expected a whole number {words}")
 
 
 def check_from_zero(name: str, value: float) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 
 CANDIDATES = 5000
 """How many anchors enter the suppression at most."""
-KINDS = ("anchor", "keypoint-grid", "mask", "polygon", "yolo")
+KINDS = ("anchor", "centernet", "fcos", "keypoint-grid", "mask", "polygon", "yolo")
 """Encoders whose exports this file reads."""
 
 
@@ -67,15 +67,18 @@ class Decoder:
         Args:
             outputs: of an exported file by name, without the batch's axis.
             vertex_threshold: lowest confidence of a polygon's vertex.
-            options: of `detect`, or of `detect_points`.
+            options: of `detect`, `detect_peaks` or `detect_points`.
 
         Returns:
-            Of a "keypoint-grid" export what `detect_points` does, of others what `detect` does; of
+            Of a "keypoint-grid" export what `detect_points` does, of a "centernet" export what
+            `detect_peaks` does, of others what `detect` does; of
             a "mask" export also "masks" (N, height, width) bool; of a "polygon" export also
             "polygons", N arrays (M, 2) float32 of `(y, x)` pixels.
         """
         if "points" in outputs:
             return self.detect_points(outputs["points"], outputs["scores"], **options)
+        if outputs["scores"].ndim == 3:
+            return self.detect_peaks(outputs["boxes"], outputs["scores"], **options)
         found = self.detect(outputs["boxes"], outputs["scores"], **options)
         rows = found["rows"]
         if "prototypes" in outputs:
@@ -152,6 +155,43 @@ class Decoder:
 
         rows = _survivors(best, score_threshold, max_detections, one_object)
         return {"boxes": boxes[rows], "scores": best[rows], "labels": labels[rows], "rows": rows}
+
+    def detect_peaks(
+        self,
+        boxes: Any,
+        scores: Any,
+        *,
+        score_threshold: float = 0.05,
+        max_detections: int = 100,
+    ) -> dict[str, Any]:
+        """Return the N objects that the peaks of an image's heat maps are, by falling score.
+
+        A peak is a cell whose score none of its eight neighbours exceeds in its class, and none of
+        those before it, by row, then column, equals.
+
+        Args:
+            boxes: (cells, 4) of the cells, by row, then column.
+            scores: (H, W, C).
+            score_threshold: lowest score that is returned.
+            max_detections: most objects returned.
+
+        Returns:
+            As `detect`.
+        """
+        height, width, classes = scores.shape
+        around = np.pad(scores, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+        peak = scores >= np.float32(score_threshold)
+        for y, x in np.ndindex(3, 3):
+            other = around[y : y + height, x : x + width]
+            if (y, x) < (1, 1):
+                peak &= other < scores
+            elif (y, x) > (1, 1):
+                peak &= other <= scores
+        rows, labels = np.nonzero(peak.reshape(-1, classes))
+        best = scores.reshape(-1, classes)[rows, labels]
+        order = np.argsort(-best, kind="stable")[:max_detections]
+        rows, labels = rows[order], labels[order]
+        return {"boxes": boxes[rows], "scores": best[order], "labels": labels, "rows": rows}
 
     def detect_points(
         self,

@@ -139,11 +139,11 @@ def _polygon_graph(encoder: PolygonEncoder) -> Decode:
 
 
 def _fcos_graph(encoder: FCOSEncoder) -> Decode:
-    stride = np.float32(encoder.point_stride[:, None])
+    stride, most = np.float32(encoder.point_stride[:, None]), np.float32(encoder.largest_log)
     points = np.float32(encoder.points)
 
     def decode(raw: Tensors) -> Tensors:
-        reach = tf.exp(tf.minimum(raw["box"], np.float32(LARGEST_LOG))) * stride
+        reach = tf.exp(tf.minimum(raw["box"], most)) * stride
         corners = (points - reach[..., :2], points + reach[..., 2:])
         scores = tf.sigmoid(raw["class"]) * tf.sigmoid(raw["centerness"])[..., None]
         return {"boxes": tf.concat(corners, axis=-1), "scores": tf.sqrt(scores)}

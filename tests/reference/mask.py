@@ -11,7 +11,7 @@ from ytrue.rle import RLE
 def pixels_of(encoder, objects, k):
     """The mask of object k, (height, width) bool; None where it has none."""
     height, width = encoder.image_size
-    if objects.crowd[k]:
+    if objects.crowd[k] or not np.isfinite(objects.boxes[k]).all():
         return None
     if objects.polygons is not None and objects.polygons[k]:
         drawn = np.zeros((height, width), bool)

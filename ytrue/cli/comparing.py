@@ -71,7 +71,7 @@ def compare(
     dataset = load(data, format, images, strict)
     comparing.check_objects(dataset)
     mode = resize_mode(resize)
-    encoders = {name: encoder_named(name, Choices(size, resize=mode), dataset) for name in chosen}
+    encoders = {name: _encoder(name, Choices(size, resize=mode), dataset) for name in chosen}
     with progress_bar("comparing", quiet=as_json) as progress:
         comparison = comparing.compare(dataset, encoders, resize=mode, progress=progress)
     if as_json:
@@ -89,6 +89,14 @@ def compare(
         )
         page = viz.comparison_html(comparison, html, pictures=pictures)
         typer.echo(f"wrote {page}", err=as_json)
+
+
+def _encoder(name: str, choices: Choices, dataset: Dataset) -> Encoder:
+    """Return the encoder of a name; an error says whose it is, and how to do without."""
+    try:
+        return encoder_named(name, choices, dataset)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; or leave {name} out of --with") from error
 
 
 def _names_in(names: str) -> list[str]:

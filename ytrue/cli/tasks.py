@@ -96,6 +96,8 @@ def settings_of(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    if text == "none":
+        return None
     sides = text.split("x")
     if len(sides) == 2 and all(side.isdigit() for side in sides):
         return int(sides[0]), int(sides[1])
@@ -105,6 +107,17 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+_BOX_NAMES: Final = ("num_scales", "aspect_ratios", "min_level", "max_level")
+_KEYPOINT_NAMES: Final = ("grid", "stride", "points_per_cell", "slots", "classes", "hidden")
+_POSE_NAMES: Final = ("margin", "rival_share")
+_YOLO_NAMES: Final = (
+    "stride", "anchors", "match", "ratio", "neighbours", "collision", "ignore_iou", "crowd",
+    "crowd_ioa",
+)  # fmt: skip
+_MASK_NAMES: Final = ("stride",)
+_POLYGON_NAMES: Final = ("bins", "part_rule", "points")
 
 
 def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> AnchorEncoder:
@@ -117,7 +130,7 @@ def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> A
         grid = {key: value for key, value in (choices.grid or {}).items() if key not in its}
     if choices.anchor_scale is not None:
         grid["anchor_scale"] = choices.anchor_scale
-    _check_names("box", settings, ("num_scales", "aspect_ratios", "min_level", "max_level"))
+    _check_names("box", settings, _BOX_NAMES)
     return preset(name, sides_of(choices.size), dataset.num_classes, **{**grid, **settings})
 
 
@@ -127,8 +140,7 @@ def _keypoints(
     from ytrue.encoders import KeypointGridEncoder
 
     landmarks = _landmarks(dataset)
-    names = ("grid", "stride", "points_per_cell", "slots", "classes", "hidden")
-    _check_names("keypoints", settings, names)
+    _check_names("keypoints", settings, _KEYPOINT_NAMES)
     given = dict(settings)
     if "grid" not in given:
         given.setdefault("stride", (8, 16, 32))  # the study's model: levels 3 to 5
@@ -146,7 +158,8 @@ def _keypoints(
 def _pose(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PoseEncoder
 
-    own, rest = _split(settings, ("margin", "rival_share"))
+    _check_names("pose", settings, (*_POSE_NAMES, *_KEYPOINT_NAMES))
+    own, rest = _split(settings, _POSE_NAMES)
     return PoseEncoder(_boxes(choices, dataset, {}), _keypoints(choices, dataset, rest), **own)
 
 
@@ -154,9 +167,7 @@ def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Yo
     from ytrue.anchortuning import fit_anchors
     from ytrue.encoders import YoloEncoder
 
-    names = ("stride", "anchors", "match", "ratio", "neighbours", "collision", "ignore_iou",
-             "crowd", "crowd_ioa")  # fmt: skip
-    _check_names("yolo", settings, names)
+    _check_names("yolo", settings, _YOLO_NAMES)
     # As YOLOv5: with one place for an object a network learns many times slower.
     given: dict[str, Any] = {"match": "ratio", "neighbours": 2, **settings}
     strides = given.pop("stride", (8, 16, 32))
@@ -195,14 +206,16 @@ def _centers(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) ->
 def _masks(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import MaskEncoder
 
-    own, rest = _split(settings, ("stride",))
+    _check_names("mask", settings, (*_MASK_NAMES, *_BOX_NAMES))
+    own, rest = _split(settings, _MASK_NAMES)
     return MaskEncoder(_boxes(choices, dataset, rest), **own)
 
 
 def _polygons(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PolygonEncoder
 
-    own, rest = _split(settings, ("bins", "part_rule", "points"))
+    _check_names("polygon", settings, (*_POLYGON_NAMES, *_YOLO_NAMES))
+    own, rest = _split(settings, _POLYGON_NAMES)
     # Outlines need fine levels, and points wherever a network is to tell their distance.
     yolo = _yolo(choices, dataset, {"stride": (8, 16)} | rest)
     return PolygonEncoder(yolo, **{"points": "outline"} | own)
