@@ -41,7 +41,8 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "mask-invalid": "The mask cannot be decoded, or is not of the image's size; the mask is dropped.",
     "keypoints-invalid": "Keypoints of a foreign length or visibility; dropped from the object.",
     "shape-unsupported": "A kind of shape that this library does not read; dropped.",
-    "image-missing": "The image file does not exist; its annotations are kept.",
+    "image-missing": "The image file does not exist; its annotations are kept (of YOLO dropped: "
+    "without the image its size is unknown).",
     "images-missing": "None of the image files exist; annotations are kept.",
     "image-unreadable": "The image file is no readable image; dropped with its objects.",
     "image-size": "The file's size is not the annotated one; dropped with its objects.",

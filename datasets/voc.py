@@ -46,7 +46,7 @@ def _files(source: Path) -> list[Path]:
 
 
 def read(
-    source: Path,
+    source: str | Path,
     *,
     images: Path | None = None,
     strict: bool = False,
@@ -68,6 +68,7 @@ def read(
     """
     if difficult not in ("keep", "ignore"):
         raise ValueError(f"difficult={difficult!r}, expected 'keep' or 'ignore'")
+    source = Path(source)
     files = _files(source)
     if not files:
         raise DataError(

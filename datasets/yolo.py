@@ -80,7 +80,11 @@ def _label_files(source: Path, config: Path | None) -> list[Path]:
 
 
 def read(
-    source: Path, *, images: Path | None = None, strict: bool = False, split: str | None = None
+    source: str | Path,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    split: str | None = None,
 ) -> Dataset:
     """Read a YOLO dataset: its data.yaml, its folder, or a folder of label files.
 

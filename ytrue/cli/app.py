@@ -17,7 +17,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Turn object annotations into the training targets of detectors, and see them. "
-    "Exit codes: 0 fine, 1 findings under --fail-on, 2 wrong use or unusable data.",
+    "Exit codes: 0 fine, 1 findings (--fail-on, --fail-under, --max-lost), 2 wrong use or unusable "
+    "data.",
 )
 
 

@@ -49,7 +49,7 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; resumed if there.")],
     model: Annotated[
-        str, typer.Option("--model", help="d0 to d7, d7x, lite0 to lite4, or nano.")
+        str, typer.Option("--model", help="d0 to d7, d7x, lite0 to lite4, lite3x, or nano.")
     ] = "d0",
     pretrained: Annotated[
         str | None,

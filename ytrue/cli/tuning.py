@@ -118,7 +118,7 @@ def tune_polygons(
             "--points",
             help="vertices: bins without one are empty; outline: they hold a point of the outline.",
         ),
-    ] = "vertices",
+    ] = "outline",
     loss: Annotated[
         float, typer.Option("--loss", help="Mean IoU that fewer bins may cost.")
     ] = 0.01,
