@@ -256,7 +256,10 @@ WRONG = [
         ("audit", "data.json", "--task", "mask", "--set", "stride=8,16"),
         "stride=(8, 16): expected a",
     ),
-    (("compare", "data.json", "--size", "64"), "yolo: data.json: 9 anchors for objects of 1 different sizes"),
+    (
+        ("compare", "data.json", "--size", "64"),
+        "yolo: data.json: 9 anchors for objects of 1 different sizes",
+    ),
     (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
     (("show", "data.json", "1", "--object", "3"), "--object 3: the image has 1 objects"),
     (("convert", "data.json", "--to", "x", "-o", "y"), "format 'x' cannot be written"),
