@@ -211,6 +211,7 @@ def test_the_command_prints_and_writes_all_pictures(shapes, tmp_path):
         page, "--images-shown", "2",
     )  # fmt: skip
     assert f"wrote {page}" in said.replace("\n", "")
+    assert "…" not in said
     html = page.read_text()
     alts = re.findall(r'<img alt="([^"]+)" src="data:image/jpeg;base64,', html)
     chosen = ytrue.compare(shapes, {"fcos": FCOSEncoder(SIZE, 4)}).busiest(2)

@@ -1,6 +1,6 @@
 """Natural logarithms of many float32 numbers at once, in whole vectors.
 
-libm takes them one call at a time, which was a quarter of the time of a crowded image.
+libm takes them one call at a time; this loop the compiler turns into vectors.
 """
 
 import math

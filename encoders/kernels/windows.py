@@ -8,7 +8,7 @@ no anchor that a dense search would find; what is inside is then measured as the
 would, in the anchors' precision (T).
 
 Places in arrays are unsigned here: numba takes negative ones as counted from the end, and the sums for
-that, at every access, were a quarter of a search.
+that, at every access, were a fifth of a search.
 """
 
 from __future__ import annotations

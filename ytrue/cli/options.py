@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ytrue.datasets.dataset import Dataset
+
+PIPED_WIDTH: Final = 120
+"""Columns of output that is read by no terminal, unless COLUMNS says otherwise."""
 
 Data = Annotated[Path, typer.Argument(help="Annotation file, or the folder of a dataset.")]
 Format = Annotated[
@@ -74,10 +77,12 @@ def check_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def rich_console() -> Console:
-    """Return a console that wraps lines on a terminal only."""
+    """Return a console that wraps lines on a terminal only, and cuts no table in a pipe or a file."""
     from rich.console import Console
 
-    return Console(soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console()
+    return Console(soft_wrap=True, width=int(os.environ.get("COLUMNS", PIPED_WIDTH)))
 
 
 def print_json(value: Any) -> None:
