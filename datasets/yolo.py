@@ -97,6 +97,7 @@ def read(
     Raises:
         DataError: no label files, or a data.yaml that cannot be read.
     """
+    source = Path(source)
     config = _yaml(source)
     files = [f for f in _label_files(source, config) if split is None or split in f.parts]
     if not files:

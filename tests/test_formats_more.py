@@ -177,3 +177,11 @@ def test_converting_never_overwrites_its_own_source(tmp_path):
         convert(dataset, "yolo", tmp_path)
     assert "mine: 1" in (tmp_path / "data.yaml").read_text()
     assert convert(dataset, "labelme", tmp_path, copy_images=True) == []  # images stay in place
+
+
+def test_readers_by_format_take_a_path_as_text(tmp_path):
+    labels(tmp_path / "yolo", "", {"a": "5 0.5 0.5 0.5 0.5\n"})
+    dataset = read_yolo(str(tmp_path / "yolo"))
+    convert(dataset, "voc", tmp_path / "voc", copy_images=True)
+    again = read_voc(str(tmp_path / "voc"), one_based=False)
+    assert len(again) == len(dataset) == 1

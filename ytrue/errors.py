@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from numbers import Real
@@ -37,8 +38,9 @@ def check_whole(name: str, value: object, least: int) -> int:
 
 
 def _whole(name: str, value: object, least: int, words: str) -> int:
-    if isinstance(value, Real) and float(value).is_integer() and float(value) >= least:
-        return int(value)
+    number = float(value) if isinstance(value, Real) else math.nan
+    if number.is_integer() and number >= least:
+        return int(number)
     raise ValueError(f"{name}={value!r}: expected a whole number {words}")
 
 

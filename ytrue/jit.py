@@ -52,14 +52,13 @@ def _without_owner(_context: Any, value: Any) -> Any:
 def _reinterpreted(source: Any, target: Any) -> Any:
     """Return an intrinsic that takes the bits of one scalar type for those of another."""
 
-    @intrinsic
     def reinterpret(_context: Any, _value: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             return builder.bitcast(arguments[0], context.get_value_type(target))
 
         return target(source), generate
 
-    return reinterpret
+    return intrinsic(reinterpret)
 
 
 def _as_it_is(value: Any) -> Any:
