@@ -32,7 +32,7 @@ def run(*arguments, code=0, cwd=None):
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=180,
+        timeout=600,  # a busy machine compiles and trains slowly
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done

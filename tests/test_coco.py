@@ -618,4 +618,4 @@ assert os.waitpid(child, 0)[1] == 0
 def test_a_forked_process_parses_in_two_threads_of_its_own():
     """The child has none of its parent's threads: with the parent's pool it would wait for ever."""
     command = [sys.executable, "-P", "-W", "ignore", "-c", FORKED]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=600)

@@ -198,10 +198,10 @@ def _encode_in_a_process(cache):
 
 def test_two_processes_that_compile_at_once_share_a_sound_cache(tmp_path):
     processes = [_encode_in_a_process(tmp_path) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0].split()[:2] for process in processes]
+    outputs = [process.communicate(timeout=600)[0].split()[:2] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     again = _encode_in_a_process(tmp_path)
-    assert again.communicate(timeout=120)[0].split()[:2] == outputs[0] == outputs[1]
+    assert again.communicate(timeout=600)[0].split()[:2] == outputs[0] == outputs[1]
     assert again.returncode == 0
     assert not list(tmp_path.rglob("tmp.*"))
 

@@ -217,7 +217,7 @@ def test_killed_anywhere_and_started_again_it_ends_the_same(source, encoder, tmp
             process.stdout.readline()
         time.sleep(0.003 * lines)
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=60)
+        process.wait(timeout=600)
         process.stdout.close()
     assert not (folder / "manifest.json").exists()
     (folder / "shard-00009-of-00010.tfrecord.part").write_bytes(b"half a shard")
@@ -230,7 +230,7 @@ def test_two_writers_do_not_meet(source, encoder, tmp_path):
     process.stdout.readline()
     with pytest.raises(DataError, match="another process is writing records here"):
         write_records(load(source), tmp_path / "r", encoder=encoder, shard_examples=1)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == 0
     assert os.path.exists(tmp_path / "r" / "manifest.json")
 

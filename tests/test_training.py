@@ -62,7 +62,7 @@ def run(shapes, folder, last=0, replicas=1):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     return subprocess.run(
         [sys.executable, "-P", "-c", RUN, str(shapes), str(folder), str(last), str(replicas)],
-        env=environment, capture_output=True, text=True, timeout=300,
+        env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
 
 
