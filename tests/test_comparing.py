@@ -204,7 +204,8 @@ def test_a_notebook_shows_the_table(comparison):
     assert "keras_hub" in comparison._repr_html_()
 
 
-def test_the_command_prints_and_writes_all_pictures(shapes, tmp_path):
+def test_the_command_prints_and_writes_all_pictures(shapes, tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     page = tmp_path / "new" / "page.html"
     said = run(
         "compare", shapes.source, "--with", "retinanet,fcos,polygon", "--size", "128", "--html",
