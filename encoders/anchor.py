@@ -28,12 +28,12 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import claims, matching, objects
 from ytrue.encoders.kernels.matching import Record, Rules, match_images
 from ytrue.encoders.kernels.objects import Targets
-from ytrue.errors import check_choice, check_count
+from ytrue.errors import check_choice
 
 _FORCE: Final = {
     "none": matching.FORCE_NONE,
@@ -166,8 +166,7 @@ class AnchorEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        for name in ("num_classes", "top_k"):
-            object.__setattr__(self, name, check_count(name, getattr(self, name)))
+        set_counts(self, "num_classes", "top_k")
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "

@@ -21,11 +21,11 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.detections import detect_peaks
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import frame_size
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.centernet import Record, Rules, Targets, encode_images
-from ytrue.errors import check_choice, check_count
+from ytrue.errors import check_choice
 
 _CHOICES: Final = {
     "radius": ("correct", "published"),
@@ -120,8 +120,7 @@ class CenterNetEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        for name in ("num_classes", "stride"):
-            object.__setattr__(self, name, check_count(name, getattr(self, name)))
+        set_counts(self, "num_classes", "stride")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if not 0 < self.min_overlap <= 1:

@@ -24,10 +24,10 @@ from ytrue.encoders.batches import (
 from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, sigmoid
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.fcos import Record, Rules, Targets, encode_images
-from ytrue.errors import check_choice, check_count
+from ytrue.errors import check_choice
 
 RANGE_IN_STRIDES: Final = 8
 """Where a level's range of distances ends by default: 64 pixels at stride 8, as in the paper."""
@@ -126,7 +126,7 @@ class FCOSEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        object.__setattr__(self, "num_classes", check_count("num_classes", self.num_classes))
+        set_counts(self, "num_classes")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if not _rising(self.stride):

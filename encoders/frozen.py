@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from ytrue.annotations import Annotations
 from ytrue.contract import Target, config_digest
+from ytrue.errors import check_count
 
 
 class Configured:
@@ -62,6 +63,16 @@ def set_fields(value: Any, values: Mapping[str, Any]) -> None:
     """Set every field of a frozen dataclass instance from the entry of its name."""
     for field in fields(value):
         object.__setattr__(value, field.name, values[field.name])
+
+
+def set_counts(value: Any, *names: str) -> None:
+    """Keep fields of a frozen dataclass instance as ints.
+
+    Raises:
+        ValueError: one is no whole number above 0, named with its value.
+    """
+    for name in names:
+        object.__setattr__(value, name, check_count(name, getattr(value, name)))
 
 
 def fields_of(value: Any) -> dict[str, Any]:

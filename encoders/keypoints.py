@@ -21,11 +21,11 @@ from ytrue.contract import (
 from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.detections import detect_points, sigmoid
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import keypoints as kernels
 from ytrue.encoders.kernels.keypoints import Points, Record, Rules, Targets
 from ytrue.encoders.threads import run_split
-from ytrue.errors import check_choice, check_count
+from ytrue.errors import check_choice
 
 _CHOICES: Final = {
     "slots": ("any", "fixed"),
@@ -121,8 +121,7 @@ class KeypointGridEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        for name in ("num_classes", "points_per_cell"):
-            object.__setattr__(self, name, check_count(name, getattr(self, name)))
+        set_counts(self, "num_classes", "points_per_cell")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         one_each = self.slots == "fixed" and self.classes == "landmark"

@@ -23,13 +23,13 @@ from ytrue.encoders.batches import (
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, sigmoid
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_fields
+from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.lattice import Lattice
 from ytrue.encoders.kernels.objects import Targets
 from ytrue.encoders.kernels.yolo import Record, Rules, encode_images
-from ytrue.errors import check_choice, check_count
+from ytrue.errors import check_choice
 
 AnchorsLike = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
@@ -148,7 +148,7 @@ class YoloEncoder(Configured):
         self._check()
 
     def _check(self) -> None:
-        object.__setattr__(self, "num_classes", check_count("num_classes", self.num_classes))
+        set_counts(self, "num_classes")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         if self.neighbours not in (0, 1, 2):

@@ -70,10 +70,8 @@ def show_assignment(
         DataError: the image file cannot be read.
     """
     check_object(object, len(assignment))
-    pixels, names = frame_pixels(image, assignment.image_size, resize), classes
-    if isinstance(image, Example):
-        names = image.classes
-    scene = _Scene(assignment, pixels, tuple(names), object)
+    pixels = frame_pixels(image, assignment.image_size, resize)
+    scene = _Scene(assignment, pixels, names_of(image, classes), object)
     if levels:
         return _panels(scene, title)
     return _single(scene, title)
@@ -145,6 +143,11 @@ def outcome_colour(outcome: Outcome) -> str:
     if outcome in LOST:
         return style.LOST
     return style.FORCED if outcome == "forced" else style.MATCHED
+
+
+def names_of(image: Example | NDArray[np.uint8], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes: an example's own, those given where there is none."""
+    return tuple(image.classes if isinstance(image, Example) else classes)
 
 
 def frame_pixels(

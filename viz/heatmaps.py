@@ -19,7 +19,7 @@ from ytrue.boxes import clip
 from ytrue.contract import IGNORE, LOST, Assignment
 from ytrue.resizing import ResizeMode
 from ytrue.viz import style
-from ytrue.viz.assignment import frame_pixels
+from ytrue.viz.assignment import frame_pixels, names_of
 from ytrue.viz.drawing import (
     class_name,
     image_axes,
@@ -73,7 +73,7 @@ def show_heatmap(
     if label is not None and not 0 <= label < heatmap.shape[2]:
         raise ValueError(f"label={label}: the heat map has {heatmap.shape[2]} classes, from 0")
     pixels = frame_pixels(image, assignment.image_size, resize)
-    names = image.classes if isinstance(image, Example) else tuple(classes)
+    names = names_of(image, classes)
     height, width = assignment.image_size
     rows, columns = view_of(assignment.annotations, assignment.image_size)
     scale = _LONG_SIDE / max(rows, columns)

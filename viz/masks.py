@@ -18,7 +18,7 @@ from ytrue.contract import LOST, POSITIVE, Assignment
 from ytrue.encoders.mask import MaskEncoder
 from ytrue.resizing import ResizeMode
 from ytrue.viz import style
-from ytrue.viz.assignment import frame_pixels
+from ytrue.viz.assignment import frame_pixels, names_of
 from ytrue.viz.drawing import (
     check_object,
     class_name,
@@ -71,7 +71,7 @@ def show_masks(
     count = len(assignment)
     check_object(object, count)
     pixels = frame_pixels(image, encoder.image_size, resize)
-    names = image.classes if isinstance(image, Example) else tuple(classes)
+    names = names_of(image, classes)
     target = encoder.encode(assignment.annotations)
     learnt = target["mask_state"] == POSITIVE
     chosen = [k for k in range(count) if object in (None, k)]

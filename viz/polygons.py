@@ -25,7 +25,13 @@ from ytrue.encoders.polygon import PolygonVertices
 from ytrue.outlinefits import OutlineFit, outline_fit
 from ytrue.resizing import ResizeMode
 from ytrue.viz import style
-from ytrue.viz.assignment import frame_pixels, label_rank, objects_and_lost, outcome_colour
+from ytrue.viz.assignment import (
+    frame_pixels,
+    label_rank,
+    names_of,
+    objects_and_lost,
+    outcome_colour,
+)
 from ytrue.viz.drawing import (
     Sheet,
     box_key,
@@ -88,7 +94,7 @@ def show_polygons(
         DataError: the image file cannot be read.
     """
     check_object(object, len(assignment))
-    names = image.classes if isinstance(image, Example) else tuple(classes)
+    names = names_of(image, classes)
     pixels = frame_pixels(image, assignment.image_size, resize)
     scene = _Scene(vertices, outline_fit(vertices, assignment), pixels, names)
     return _whole(scene, title) if object is None else _one(scene, object, title)
