@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 Kind = Literal["full", "depthwise", "separable"]
 Shape = tuple[int | None, ...]
@@ -108,25 +110,30 @@ class BatchNorm(keras.layers.Layer):
             x=x,
             scale=self.gamma,
             offset=self.beta,
-            mean=[] if learning else moving_mean,
-            variance=[] if learning else self.moving_variance,
+            mean=moving_mean,
+            variance=self.moving_variance,
             epsilon=self.epsilon,
+            # In training the kernel moves the statistics, too.
+            exponential_avg_factor=1.0 - self.momentum if learning else 1.0,
             is_training=learning,
         )
         if learning:
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
         return y
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape."""
         return input_shape
 
-    def scale_and_shift(self) -> tuple[Any, Any]:
-        """Return (scale, shift), (channels,) each: in inference this layer is x * scale + shift."""
-        gamma, beta = self.gamma.numpy(), self.beta.numpy()
-        scale = gamma / (self.moving_variance.numpy() + self.epsilon) ** 0.5
-        return scale, beta - self.moving_mean.numpy() * scale
+    def scale_and_shift(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (scale, shift), (channels,) float64: in inference this layer is x * scale + shift."""
+        gamma, beta, mean, variance = (
+            weight.numpy().astype(np.float64)
+            for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        )
+        scale = gamma / np.sqrt(variance + self.epsilon)
+        return scale, beta - mean * scale
 
 
 class ConvNorm(keras.layers.Layer):
