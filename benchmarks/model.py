@@ -20,8 +20,8 @@ from importlib.util import find_spec
 
 import numpy as np
 from timing import machine, table
+from workload import CLASSES, SIZE, effdet_targets, random_targets
 
-SIZE, CLASSES, ANCHORS = 512, 90, 49104
 FORWARD, FOLDED, XLA = "forward", "folded", "forward, XLA"
 STEP, XLA_STEP = "training step", "training step, XLA"
 
@@ -42,20 +42,6 @@ def measured(first, calls):
         first()
         times.append(time.perf_counter() - start)
     return {"first": begun, "best": min(times), "median": float(np.median(times))}
-
-
-def random_targets(batch):
-    """About 100 positive anchors an image, targets of noise."""
-    rng = np.random.default_rng(0)
-    state = np.zeros((batch, ANCHORS), np.int8)
-    label = np.full((batch, ANCHORS), -1, np.int32)
-    box = np.zeros((batch, ANCHORS, 4), np.float32)
-    for image in range(batch):
-        chosen = rng.choice(ANCHORS, 100, replace=False)
-        state[image, chosen] = 1
-        label[image, chosen] = rng.integers(0, CLASSES, 100)
-        box[image, chosen] = rng.normal(0, 0.3, (100, 4))
-    return {"state": state, "label": label, "box": box}
 
 
 def tensorflow(threads):
@@ -155,17 +141,7 @@ def effdet(what, batch, threads, calls):
         model.train()
         criterion = DetectionLoss(model.config)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-        targets = random_targets(batch)
-        sides = [-(-SIZE // 2**level) for level in range(3, 8)]
-        ends = np.cumsum([side * side * 9 for side in sides])[:-1]
-        labels = [
-            torch.from_numpy(part.reshape(batch, side, side, 9).astype(np.int64))
-            for part, side in zip(np.split(targets["label"], ends, axis=1), sides, strict=True)
-        ]
-        boxes = [
-            torch.from_numpy(part.reshape(batch, side, side, 36).copy())
-            for part, side in zip(np.split(targets["box"], ends, axis=1), sides, strict=True)
-        ]
+        labels, boxes = effdet_targets(batch)
         positives = torch.full((batch,), 100.0)
 
         def call():
