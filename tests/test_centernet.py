@@ -458,13 +458,16 @@ def test_a_dataset_is_audited(tmp_path):
 
 def test_of_one_class_the_headline_counts_its_objects():
     encoder = CenterNetEncoder((64, 96), 2)
-    objects = Annotations([(8, 8, 20, 20), (40, 8, 60, 20), (40, 40, 60, 90)], [0, 1, 1])
+    objects = Annotations(
+        [(8, 8, 20, 20), (40, 8, 60, 20), (40, 40, 60, 90), (0, 50, 30, 90)],
+        [0, 1, 1, 0], [False, False, False, True],
+    )  # fmt: skip
     figure = viz.show_heatmap(
         np.zeros((64, 96, 3), np.uint8), encoder.encode(objects)["heatmap"],
         encoder.explain(objects), label=0, classes=("cat", "dog"),
     )  # fmt: skip
     said = " ".join(text.get_text() for text in figure.texts)
-    assert "heat map of cat: 1 of 1 objects have a cell" in said
+    assert "heat map of cat: 1 of 1 objects have a cell, no object is lost, 1 crowd; " in said
 
 
 def test_every_centre_is_drawn_on_the_heat_map():

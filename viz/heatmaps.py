@@ -140,9 +140,11 @@ def _headline(
     lost = int(chosen[list(a.lost)].sum())
     told = f"{lost} object{'s are' if lost != 1 else ' is'} lost" if lost else "no object is lost"
     of = "every class" if label is None else class_name(names, label)
+    crowds = sum(a.outcome[k] == "crowd" for k in np.flatnonzero(chosen))
+    beside = f", {crowds} crowd{'s' * (crowds != 1)}" if crowds else ""
     return (
-        f"heat map of {of}: {int(a.positives[chosen].sum())} of {int(chosen.sum())} objects have a cell, {told}; "
-        f"{int((a.state == IGNORE).sum()):,} of {a.state.size:,} cells ignored"
+        f"heat map of {of}: {int(a.positives[chosen].sum())} of {int(chosen.sum()) - crowds} objects "
+        f"have a cell, {told}{beside}; {int((a.state == IGNORE).sum()):,} of {a.state.size:,} cells ignored"
     )
 
 
