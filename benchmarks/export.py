@@ -14,6 +14,7 @@ import argparse
 import os
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from timing import in_turn, machine, table
 
 CLASSES = 90
 PRECISIONS = ("float32", "float16", "int8")
+LIBRARIES = {"ai_edge_litert": "ai-edge-litert", "tensorflow": "tensorflow"}
 
 
 def tensorflow(threads):
@@ -78,7 +80,10 @@ def called_and_detected(call, images):
 def speed(options):
     tf = tensorflow(options.threads)
     from ytrue.model.export import export, load_export
+    from ytrue.model.exporting.manifest import lite_name
+    from ytrue.model.exporting.runtimes import lite
 
+    libraries = [name for name in LIBRARIES if find_spec(name)]
     detector = new_detector(options.variant, options.size, CLASSES)
     images = noise(options.size, 4)
     calls = {
@@ -89,17 +94,19 @@ def speed(options):
         start = time.perf_counter()
         export(detector, folder, representative=images)
         exporting = time.perf_counter() - start
-        sizes = {p: (Path(folder) / f"model_{p}.tflite").stat().st_size for p in PRECISIONS}
+        sizes = {p: (Path(folder) / lite_name(p)).stat().st_size for p in PRECISIONS}
         calls["SavedModel"] = load_export(folder, "saved_model")
-        for precision in PRECISIONS:
-            calls[f"TFLite {precision}"] = load_export(
-                folder, precision=precision, threads=options.threads
-            )
+        for library in libraries:
+            for precision in PRECISIONS:
+                file = Path(folder) / lite_name(precision)
+                calls[f"TFLite {precision}, {LIBRARIES[library]}"] = lite(
+                    file, options.threads, library
+                )
         parts = [part for call in calls.values() for part in called_and_detected(call, images[:1])]
         times = in_turn(parts, rounds=options.repeats, warm_up=3)
     called, whole = np.median(times[0::2], axis=1), np.median(times[0::2] + times[1::2], axis=1)
     medians = dict(zip(calls, zip(called, whole, strict=True), strict=True))
-    print(machine("numpy", "tensorflow", "keras"))
+    print(machine("numpy", "keras", *(LIBRARIES[name] for name in libraries)))
     print(
         f"\n{options.variant} at {options.size}, {CLASSES} classes, 1 image, {options.threads} threads; "
         f"milliseconds, medians of {options.repeats} calls in turn; export took {exporting:.0f} s\n"
@@ -107,7 +114,7 @@ def speed(options):
     rows = []
     for name, (call, whole) in medians.items():
         ratios = [f"{whole / medians[of][1]:.2f}" for of in ("graph", "graph, folded")]
-        size = sizes.get(name.removeprefix("TFLite "))
+        size = sizes.get(name.removeprefix("TFLite ").split(",")[0])
         rows.append((
             name, f"{call * 1e3:.1f}", f"{whole * 1e3:.1f}", *ratios,
             f"{size / 1e6:.1f}" if size else "",

@@ -19,6 +19,7 @@ from ytrue.encoders.detections import detect
 from ytrue.model import Detector, EfficientDet
 from ytrue.model.export import export, load_export
 from ytrue.model.exporting import decoder as decoder_file
+from ytrue.model.exporting import runtimes
 from ytrue.model.exporting.decoder import Decoder
 from ytrue.model.exporting.decoding import decoding_of
 from ytrue.model.exporting.graph import Prediction
@@ -74,6 +75,16 @@ def folder(small, tmp_path_factory):
     return export(small, path, representative=images(0, 8))
 
 
+@pytest.fixture(params=["ai_edge_litert", "tensorflow"])
+def library(request, monkeypatch):
+    """Whose interpreter runs TFLite files."""
+    if request.param == "ai_edge_litert":
+        pytest.importorskip("ai_edge_litert")
+    else:
+        monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    return request.param
+
+
 def test_an_export_is_complete_and_says_what_it_is(small, folder):
     content = json.loads((folder / "export.json").read_text())
     assert {path.name for path in folder.iterdir()} == {
@@ -118,9 +129,24 @@ def test_outputs_agree_with_the_numpy_decoder(small, folder, runtime):
     np.testing.assert_allclose(found["boxes"], decoded[0], atol=0.01, rtol=1e-4)
 
 
+def test_tflite_runs_on_either_interpreter(small, folder, library, monkeypatch):
+    x, asked, made = images(5, 1), [], runtimes._interpreter
+
+    def noted(path, threads, whose):
+        asked.append(whose)
+        return made(path, threads, whose)
+
+    monkeypatch.setattr(runtimes, "_interpreter", noted)
+    _, boxes, scores = reference(small, x)
+    found = load_export(folder)(x)
+    assert asked == [library]
+    np.testing.assert_allclose(found["scores"], scores, atol=1e-3, rtol=0)
+    np.testing.assert_allclose(found["boxes"], boxes, atol=0.01, rtol=1e-4)
+
+
 # How far trained networks move is in docs/export.md.
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.999), ("int8", 0.97)])
-def test_lower_precision_stays_near_and_ends_in_float(small, folder, precision, share):
+def test_lower_precision_stays_near_and_ends_in_float(small, folder, precision, share, library):
     x = images(5, 2)
     _, boxes, scores = reference(small, x)
     found = load_export(folder, precision=precision)(x)

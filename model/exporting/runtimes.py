@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ytrue.model.exporting.lite import quiet_interpreter
 
 Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
+Library = Literal["ai_edge_litert", "tensorflow"]
 
 
 def saved_model(path: Path) -> Run:
@@ -30,9 +31,15 @@ def saved_model(path: Path) -> Run:
     return run
 
 
-def lite(path: Path, threads: int) -> Run:
-    """Return a call of the TFLite file, image by image."""
-    interpreter = _interpreter(path, threads)
+def lite(path: Path, threads: int, library: Library | None = None) -> Run:
+    """Return a call of the TFLite file, image by image.
+
+    library: whose interpreter; None: `ai_edge_litert`'s where it is installed, whose XNNPACK is
+    newer and faster, otherwise TensorFlow's.
+    """
+    if library is None:
+        library = "ai_edge_litert" if find_spec("ai_edge_litert") else "tensorflow"
+    interpreter = _interpreter(path, threads, library)
     interpreter.allocate_tensors()
     (images_in,) = interpreter.get_input_details()
     runner = interpreter.get_signature_runner()
@@ -54,8 +61,8 @@ def lite(path: Path, threads: int) -> Run:
     return run
 
 
-def _interpreter(path: Path, threads: int) -> Any:
-    if find_spec("ai_edge_litert"):
+def _interpreter(path: Path, threads: int, library: Library) -> Any:
+    if library == "ai_edge_litert":
         from ai_edge_litert.interpreter import Interpreter
 
         return Interpreter(model_path=str(path), num_threads=threads)
