@@ -1,6 +1,7 @@
 """Does it learn? Every task on the synthetic shapes: scores on images it was not taught, by seed.
 
 python benchmarks/learning.py --tasks keypoints pose --seeds 0 1 2
+python benchmarks/learning.py --seeds 0 --precisions float32 int8  # and as TFLite files
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ytrue.anchortuning import fit_anchors
 from ytrue.contract import Encoder
@@ -27,12 +28,14 @@ from ytrue.encoders import (
     preset,
 )
 from ytrue.model import Recipe, train
-from ytrue.model.predict import MIN_SCORE, images_of, predict
+from ytrue.model.export import Precision, export, load_export
+from ytrue.model.predict import MIN_SCORE, Finder, frames, images_of, predict
 from ytrue.model.tasks import task_of
 
 SIZE = (192, 256)
 IMAGES = 600
 BATCH = 4
+REPRESENTATIVE = 100
 RECIPE: dict[str, Any] = {
     "batch_size": BATCH, "optimizer": "adamw", "learning_rate": 0.16, "augment": "mild",
     "box_weight": 10.0, "drop_connect": 0.0, "average": 0.99,
@@ -102,8 +105,13 @@ TASKS: dict[str, tuple[Callable[[Dataset], Encoder], int]] = {
 """Name -> encoder of a dataset, and training steps."""
 
 
-def learn(name: str, seed: int, folder: Path) -> tuple[dict[str, float], float]:
-    """Return the scores on the images held out, and the seconds that training took."""
+def learn(
+    name: str, seed: int, folder: Path, precisions: Sequence[Precision] = ()
+) -> tuple[dict[str, dict[str, float]], float]:
+    """Return the scores on the images held out, and the seconds that training took.
+
+    The scores are those of the network ("keras") and of it as a TFLite file of each precision.
+    """
     dataset = load(write_shapes(folder / "shapes", num_images=IMAGES, seed=seed))
     learnt, held = dataset.hold_out(2)
     make, steps = TASKS[name]
@@ -112,23 +120,34 @@ def learn(name: str, seed: int, folder: Path) -> tuple[dict[str, float], float]:
     start = time.perf_counter()
     detector = train(learnt, encoder, folder / "run", recipe, variant="nano")
     seconds = time.perf_counter() - start
-    found = predict(detector, images_of(held), batch_size=8, score_threshold=MIN_SCORE)
-    by_image = {one.image_id: one.detections for one in found}
-    return task_of(encoder).scores(encoder, held, by_image), seconds
+    finders: dict[str, Finder] = {"keras": detector}
+    if precisions:
+        some = list(frames(detector, images_of(learnt)[:REPRESENTATIVE]))
+        path = export(detector, folder / "export", precisions, some)
+        finders |= {f"TFLite {kind}": load_export(path, precision=kind) for kind in precisions}
+    scores = {}
+    for kind, finder in finders.items():
+        found = predict(finder, images_of(held), batch_size=8, score_threshold=MIN_SCORE)
+        by_image = {one.image_id: one.detections for one in found}
+        scores[kind] = task_of(encoder).scores(encoder, held, by_image)
+    return scores, seconds
 
 
 def main() -> None:
-    """Print a table."""
+    """Print a line for each network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--precisions", nargs="+", default=[], choices=get_args(Precision))
     chosen = parser.parse_args()
     for name in chosen.tasks:
         for seed in chosen.seeds:
             with tempfile.TemporaryDirectory() as folder:
-                scores, seconds = learn(name, seed, Path(folder))
-            said = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
-            print(f"{name:10} seed {seed}: {said}  ({seconds:.0f} s of training)", flush=True)
+                found, seconds = learn(name, seed, Path(folder), chosen.precisions)
+            for kind, scores in found.items():
+                what = f"{seconds:.0f} s of training" if kind == "keras" else kind
+                said = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
+                print(f"{name:10} seed {seed}: {said}  ({what})", flush=True)
 
 
 if __name__ == "__main__":
