@@ -100,17 +100,18 @@ class BatchNorm(keras.layers.Layer):
     ) -> tf.Tensor:
         """Return x + bias normalised, of x's shape and dtype; bias: (channels,)."""
         learning = bool(training) and self.trainable
-        moving_mean = tf.convert_to_tensor(self.moving_mean)
+        offset = self.beta
         if bias is not None and learning:
             x = tf.nn.bias_add(x, tf.cast(bias, x.dtype))
         elif bias is not None:
-            # The mean is subtracted anyway: one step less for every value.
-            moving_mean -= tf.cast(bias, tf.float32)
+            # A step less for every value; the kernel has no gradient by the moving mean.
+            scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+            offset = tf.cast(bias, tf.float32) * scale + self.beta
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x,
             scale=self.gamma,
-            offset=self.beta,
-            mean=moving_mean,
+            offset=offset,
+            mean=self.moving_mean,
             variance=self.moving_variance,
             epsilon=self.epsilon,
             # In training the kernel moves the statistics, too.

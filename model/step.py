@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from ytrue.model.losses import l2_loss
@@ -32,7 +33,7 @@ def training_step(
         model: compiled, and made under `strategy.scope()`.
         strategy: None for one device.
         average: of the model's weights, updated after each step.
-        clip_norm: largest norm of a replica's gradients together; 0: any. (Keras' own
+        clip_norm: largest norm of all gradients of the whole batch together; 0: any. (Keras' own
             `global_clipnorm` does the same and took nearly half of a small model's step.)
         spec: `element_spec` of the (distributed) dataset. With it the step is compiled once also
             where shapes differ from batch to batch, as those of masks do; without it, for the
@@ -50,6 +51,7 @@ def training_step(
         raise ValueError("compile the model before training")
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     replicas = strategy.num_replicas_in_sync
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
     def on_replica(images: Any, targets: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -58,10 +60,14 @@ def training_step(
             losses["loss"] += losses["l2"]
             share = model.optimizer.scale_loss(losses["loss"] / replicas)
         gradients = tape.gradient(share, model.trainable_variables)
+        if replicas > 1 and (clip_norm or scaled):
+            gradients = _summed(gradients)
         if clip_norm:
             gradients, _ = tf.clip_by_global_norm(
                 gradients, clip_norm * model.optimizer.scale_loss(1.0)
             )
+        if replicas > 1 and (clip_norm or scaled):
+            gradients = [g if g is None else g / replicas for g in gradients]
         # apply_gradients sums over the replicas.
         model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         if average is not None:
@@ -77,3 +83,14 @@ def training_step(
         }
 
     return step
+
+
+def _summed(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Return the sums over the replicas: one norm for all, and one replica's overflow is all's.
+
+    (Keras' loss scale asks the first replica alone whether its gradients are finite.)
+    """
+    context = tf.distribute.get_replica_context()
+    present = [g for g in gradients if g is not None]
+    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    return [g if g is None else next(sums) for g in gradients]

@@ -179,3 +179,12 @@ def test_what_is_not_a_number_is_no_detection():
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         detect(np.zeros((1, 1)), np.zeros((1, 4), np.float32), **options)
+
+
+@pytest.mark.parametrize("side", [1e20, np.inf])
+def test_soft_suppression_ends_where_an_overlap_is_no_number(side):
+    boxes = np.array([(0, 0, side, side)] * 2 + [(0, 0, 8, 8)], np.float32)
+    scores = np.array([[0.9], [0.8], [0.7]], np.float32)
+    found = detect(scores, boxes, logits=False, method="gaussian")
+    np.testing.assert_array_equal(found.boxes[0], np.float32([0, 0, side, side]))
+    assert len(found) < 3

@@ -14,6 +14,7 @@ import tensorflow as tf
 from ytrue.encoders import AnchorGrid
 from ytrue.model import BiFPN, EfficientDet, EfficientNet, Head
 from ytrue.model.bifpn import FUSIONS, Fuse, cell_nodes, downsampled, upsampled
+from ytrue.model.layers import ConvNorm
 from ytrue.model.variants import DETECTORS
 
 COUNTS = json.loads((Path(__file__).parent / "golden" / "param_counts.json").read_text())
@@ -275,3 +276,27 @@ def test_official_lite0_weights_give_official_outputs(shared_golden):
         check=True,
     )
     assert float(done.stdout) < 1e-4
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_biases_before_frozen_norms_learn(training):
+    rng = np.random.default_rng(0)
+    conv = ConvNorm(3, 1, use_bias=True)
+    conv.build((None, None, None, 2))
+    conv.norms[0].trainable = False
+    conv.norms[0].moving_variance.assign(rng.uniform(0.5, 2, 3))
+    x = tf.constant(rng.normal(size=(1, 4, 4, 2)), tf.float32)
+
+    def loss():
+        return tf.reduce_sum(conv(x, training=training) ** 2)
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    (bias,) = conv.biases
+    found, step = tape.gradient(value, bias.value).numpy(), 1e-2
+    for k, gradient in enumerate(found):
+        values = []
+        for sign in (1, -1):
+            bias.assign(sign * step * np.eye(3)[k])
+            values.append(float(loss()))
+        assert gradient == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-3, abs=1e-3)

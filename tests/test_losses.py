@@ -312,16 +312,20 @@ def test_a_wild_prediction_has_a_finite_iou_loss_and_gradient(kind):
     assert np.isfinite(gradient).all()
 
 
-def test_ignored_anchors_teach_nothing():
+@pytest.mark.parametrize("wild", [0.0, np.inf, np.nan])
+def test_ignored_anchors_teach_nothing(wild):
     targets, predictions = batch(2)
+    ignored = targets["state"] == -1
+    assert ignored.any()
+    predictions = {name: np.array(values) for name, values in predictions.items()}
+    predictions["class"][ignored] += wild
     loss = DetectionLoss()
 
     def total(logits, offsets):
         return loss(targets, {"class": logits, "box": offsets})["loss"]
 
-    _, (logits, offsets) = differentiated(total, predictions["class"], predictions["box"])
-    ignored = targets["state"] == -1
-    assert ignored.any()
+    value, (logits, offsets) = differentiated(total, predictions["class"], predictions["box"])
+    assert np.isfinite(value)
     np.testing.assert_array_equal(np.asarray(logits)[ignored], 0)
     np.testing.assert_array_equal(np.asarray(offsets)[targets["state"] != 1], 0)
 

@@ -157,12 +157,15 @@ def trained(strategy, how):
     if how == "fit":
         loss = model.fit(batches, shuffle=False, verbose=0).history["loss"][0]
     else:
-        step = training_step(model, strategy)
+        step = training_step(model, strategy, clip_norm=0.05 if how == "clipped" else 0.0)
         distributed = strategy.experimental_distribute_dataset(batches)
         loss = float(step(next(iter(distributed)))["loss"])
     return loss, [weight.numpy() for weight in model.weights]
-one = trained(tf.distribute.get_strategy(), "fit")
-for how in ("fit", "step"):
+alone = tf.distribute.get_strategy()
+whole, clipped = trained(alone, "fit"), trained(alone, "clipped")
+assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(whole[1], clipped[1]))
+for how in ("fit", "step", "clipped"):
+    one = clipped if how == "clipped" else whole
     two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), how)
     np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
     for a, b in zip(one[1], two[1]):
@@ -176,6 +179,43 @@ def test_two_devices_train_as_one():
     process = run(MIRRORED)
     output, errors = process.communicate()
     assert output.strip() == "equal", errors[-3000:]
+
+
+# The first half of the batch teaches nothing: only the second replica's gradients overflow.
+OVERFLOW = """
+import numpy as np, tensorflow as tf, keras
+from test_step import noise, small
+from ytrue.model import DetectionLoss
+from ytrue.model.averaging import WeightAverage
+from ytrue.model.step import training_step
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+keras.config.set_dtype_policy("mixed_float16")
+pixels, targets = noise()
+targets["state"][:2] = -1
+with strategy.scope():
+    model = small()
+    sgd = keras.optimizers.SGD(0.01)
+    model.compile(keras.optimizers.LossScaleOptimizer(sgd, initial_scale=2.0**26), DetectionLoss())
+    model.optimizer.build(model.trainable_variables)
+    average = WeightAverage(model, 0.9)
+before = [weight.numpy() for weight in model.trainable_variables]
+batches = tf.data.Dataset.from_tensor_slices((pixels, targets)).batch(4)
+batches = strategy.experimental_distribute_dataset(batches)
+training_step(model, strategy, average=average)(next(iter(batches)))
+for weight, b in zip(model.trainable_variables, before):
+    np.testing.assert_array_equal(weight.numpy(), b)
+assert all(np.isfinite(a.numpy()).all() for a in average.averages)
+print(float(np.asarray(model.optimizer.dynamic_scale)) / 2**26)
+"""
+
+
+@pytest.mark.slow
+def test_an_overflow_on_any_replica_skips_the_step():
+    process = run(OVERFLOW)
+    output, errors = process.communicate()
+    assert output.strip() == "0.5", errors[-3000:]
 
 
 WORKER = """

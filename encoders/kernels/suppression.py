@@ -42,7 +42,8 @@ def suppress(  # type: ignore[no-untyped-def]
             overlap = iou(boxes, row, boxes, rival, np.float32(0))
             if decay > 0:
                 scores[row] *= np.exp(-decay * overlap * overlap)
-                falls = scores[row] < least
+                # Of boxes whose areas are no numbers the score is none.
+                falls = not scores[row] >= least
             else:
                 falls = overlap > threshold
             if falls:

@@ -121,7 +121,9 @@ def _compact(
         _power(z, softplus, gamma) * _entropy(z, softplus, smoothing), axis=-1
     )
     exchange = alpha * _value(-one, gamma, smoothing) - weight * _value(one, gamma, smoothing)
-    loss = tf.reduce_sum(weight * negatives + tf.where(positive, exchange, 0.0))
+    # Not `weight * negatives`: an ignored logit that is no number counts nowhere, either.
+    counted = tf.math.multiply_no_nan(negatives, weight)
+    loss = tf.reduce_sum(counted + tf.where(positive, exchange, 0.0))
 
     # The slope waits for the loss, and its second factor for the first: run side by side they hold
     # more arrays of the logits' size. XLA, which fuses them, minds no order.
@@ -129,11 +131,11 @@ def _compact(
         factor = _factor(z, softplus, gamma, smoothing)
         with tf.control_dependencies([factor]):
             power = _power(tf.identity(z), softplus, gamma)
-        slope = power * factor * weight[:, None]
+        slope = tf.math.multiply_no_nan(power * factor, weight[:, None])
         exchange = tf.where(
             positive,
             -alpha * _slope(-one, gamma, smoothing),
-            weight * _slope(one, gamma, smoothing),
+            tf.math.multiply_no_nan(_slope(one, gamma, smoothing), weight),
         )
         places = tf.stack((tf.range(tf.size(own)), own), axis=1)
         return loss, tf.tensor_scatter_nd_update(slope, places, exchange)
