@@ -103,6 +103,8 @@ def choose(
         ("method", method, get_args(Method)),
     ):
         check_choice(name, value, allowed)
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold={iou_threshold}: expected a number in [0, 1]")
     if not sigma > 0:
         raise ValueError(f"sigma={sigma}: expected more than 0")
     values = np.ascontiguousarray(values)

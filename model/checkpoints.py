@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,8 +177,10 @@ def _assign(
         raise DataError(
             "the weights do not fit the model; " + "; ".join(findings), where=weights.where, do=hint
         )
+    # All are read before one is assigned: a broken file leaves the model as it was.
+    arrays = {name: weights.read(name) for name in wanted}
     for name, variable in wanted.items():
-        variable.assign(weights.read(name))
+        variable.assign(arrays[name])
 
 
 def _some(lines: list[str], count: int = 5) -> str:
@@ -192,8 +195,25 @@ def _refuse_folded(model: Any) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Any:
+    """Yield the `Weights` of a file or folder; what cannot be read in it is a DataError."""
+    import tensorflow as tf
+
+    try:
+        with _opened_any(path) as weights:
+            yield weights
+    except (OSError, EOFError, zlib.error, tarfile.TarError, tf.errors.OpError, IndexError,
+            KeyError, AttributeError, TypeError, RuntimeError) as error:  # fmt: skip
+        said = str(error).strip().splitlines() or [""]
+        raise DataError(
+            f"the weights cannot be read: {type(error).__name__}: {said[0]}", where=str(path),
+            do="is the file whole? get it again",
+        ) from error  # fmt: skip
+
+
+@contextmanager
+def _opened_any(path: Path) -> Any:
     if path.name.endswith((".tar.gz", ".tgz")):
-        with tempfile.TemporaryDirectory() as folder, _opened_tar(path) as archive:
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
             archive.extractall(folder, filter="data")
             yield _checkpoint(Path(folder), str(path))
     elif path.suffix in (".h5", ".hdf5"):
@@ -204,23 +224,10 @@ def _opened(path: Path) -> Any:
 
 
 @contextmanager
-def _opened_tar(path: Path) -> Any:
-    try:
-        with tarfile.open(path) as archive:
-            yield archive
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(f"cannot read the archive: {error}", where=str(path)) from error
-
-
-@contextmanager
 def _h5(path: Path) -> Any:
     import h5py
 
-    try:
-        file = h5py.File(path)
-    except OSError as error:
-        raise DataError(f"cannot read the file: {error}", where=str(path)) from error
-    with file:
+    with h5py.File(path) as file:
         if "layer_names" not in file.attrs:
             raise DataError(
                 "the HDF5 file has no layer_names: it was not written by Keras' save_weights",
@@ -285,8 +292,12 @@ def _named_newest(path: Path) -> Path | None:
     import tensorflow as tf
 
     inner = [found.parent for found in path.rglob("checkpoint")]
-    newest = tf.train.latest_checkpoint(str(inner[0])) if len(inner) == 1 else None
-    return None if newest is None else Path(newest)
+    state = tf.train.get_checkpoint_state(str(inner[0])) if len(inner) == 1 else None
+    if state is None:
+        return None
+    # The path may be absolute, of a folder that this one was copied from: its name counts.
+    newest = inner[0] / Path(state.model_checkpoint_path).name
+    return newest if Path(f"{newest}.index").exists() else None
 
 
 def _tf2_tensors(shapes: Iterable[str]) -> dict[str, str]:

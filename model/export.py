@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -167,6 +167,10 @@ class Export:
     def class_ids(self) -> tuple[int | str, ...]:
         """The ids in the source's files, by label."""
         return tuple(self.content["class_ids"])
+
+    def with_class_ids(self, class_ids: tuple[int | str, ...]) -> Export:
+        """Return one whose results are written with other ids of its classes."""
+        return replace(self, content=self.content | {"class_ids": list(class_ids)})
 
     @property
     def landmarks(self) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ def normalised(images: tf.Tensor, *, lite: bool, dtype: str) -> tf.Tensor:
     if not tf.TensorShape((None, None, None, 3)).is_compatible_with(images.shape):
         shape = ", ".join(map(str, images.shape))
         raise ValueError(f"images ({shape}): expected (B, height, width, 3), also for one image")
+    # A trace for images of several ranks knows none: then they are asked as they come.
+    images = tf.ensure_shape(images, (None, None, None, 3))
     if images.dtype.is_integer:
         mean, std = NORMALISATIONS[normalisation_of(lite)]
         images = (tf.cast(images, tf.float32) - tf.constant(mean)) / tf.constant(std)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ytrue")
 
+Made = TypeVar("Made")
 Placed = tuple[Pixels, Placement]
 """The network's input, and where the image lies in it."""
 
 RUN_FILE: Final = "run.json"
 WEIGHTS: Final = ("best", "last")
+_DESCRIBED: Final = (
+    "encoder", "digest", "network", "model", "classes", "class_ids", "landmarks", "resize",
+)  # fmt: skip
 MIN_SCORE: Final = 0.001
 """Lowest score of the detections that AP is computed from."""
 
@@ -73,6 +78,10 @@ class Finder(Protocol):
 
     def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
         """Return scored detections of each image, in its pixels."""
+        ...
+
+    def with_class_ids(self, class_ids: tuple[Id, ...]) -> Finder:
+        """Return one whose results are written with other ids of its classes."""
         ...
 
 
@@ -126,9 +135,18 @@ class Detector:
         """Return the detections of each image, with scores, in its pixels.
 
         Args:
-            images: (B, H, W, 3) uint8 RGB of the encoder's image size.
+            images: (B, H, W, 3) uint8 RGB of the encoder's image size; `predict` fits files into it.
             options: of the encoder's `decode`, such as `score_threshold`.
+
+        Raises:
+            ValueError: images of another shape or dtype.
         """
+        images = np.asarray(images)
+        shape = (*self.encoder.image_size, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            raise ValueError(
+                f"images {images.shape} {images.dtype}: expected (B, {shape[0]}, {shape[1]}, 3) uint8"
+            )
         outputs = {name: array.numpy() for name, array in self._graph(images).items()}
         decode: Any = self.encoder.decode  # each encoder has options of its own
         return [
@@ -139,6 +157,10 @@ class Detector:
     def folded(self) -> Detector:
         """Return one that predicts faster; see `EfficientDet.fold`."""
         return replace(self, model=self.model.fold())
+
+    def with_class_ids(self, class_ids: tuple[Id, ...]) -> Detector:
+        """Return one whose results are written with other ids of its classes."""
+        return replace(self, class_ids=class_ids)
 
     def description(self) -> dict[str, Any]:
         """Return what identifies the detector, weights aside, as plain JSON values."""
@@ -198,21 +220,16 @@ class Detector:
         import keras
 
         root = Path(folder)
-        try:
-            run = json.loads((root / RUN_FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(
-                f"no {RUN_FILE} in it", where=root, do="name the folder that ytrue train wrote"
-            ) from None
-        except ValueError as error:
-            raise DataError(f"not JSON: {error}", where=root / RUN_FILE) from None
-        encoder = from_config(run["encoder"])
+        run = read_run(root)
+        encoder = _understood(root, lambda: from_config(run["encoder"]))
         if encoder.digest != run["digest"]:
             raise DataError(
                 f"the encoder's digest is {encoder.digest[:12]}, the run says {run['digest'][:12]}",
                 where=root / RUN_FILE,
                 do="its settings were changed after training: restore the file",
             )
+        if weights is not None:
+            check_choice("weights", weights, WEIGHTS)
         names = [weights] if weights else WEIGHTS
         found = [name for name in names if (root / f"{name}.weights.h5").is_file()]
         if not found:
@@ -220,13 +237,65 @@ class Detector:
                 f"no {' or '.join(f'{name}.weights.h5' for name in names)} in it", where=root,
                 do="has the first epoch ended?",
             )  # fmt: skip
-        config = run["model"] | {"dtype": keras.dtype_policies.get(run["model"]["dtype"])}
-        model = _network(run["network"])(**config)
-        model.load_weights(root / f"{found[0]}.weights.h5")
-        return cls(
-            model, encoder, tuple(run["classes"]), tuple(run["class_ids"]), run["resize"],
-            tuple(run["landmarks"]),
+
+        def made() -> Detector:
+            config = run["model"] | {"dtype": keras.dtype_policies.get(run["model"]["dtype"])}
+            return cls(
+                _network(run["network"])(**config), encoder, tuple(run["classes"]),
+                tuple(run["class_ids"]), run["resize"], tuple(run["landmarks"]),
+            )  # fmt: skip
+
+        detector = _understood(root, made)
+        _load_weights(detector.model, root / f"{found[0]}.weights.h5")
+        return detector
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what `run.json` in a folder says.
+
+    Raises:
+        DataError: there is none, or it is broken.
+    """
+    file = folder / RUN_FILE
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"no {RUN_FILE} in it", where=folder, do="name the folder that ytrue train wrote"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"not JSON: {error}", where=file) from None
+    missing = [name for name in _DESCRIBED if not isinstance(run, dict) or name not in run]
+    if missing:
+        raise DataError(
+            f"not the description of a run: it has no {', '.join(missing)}", where=file,
+            do="restore the file, or name the folder that ytrue train wrote",
         )  # fmt: skip
+    return dict(run)
+
+
+def _understood(folder: Path, make: Callable[[], Made]) -> Made:
+    """Return what is made of `run.json`'s values; what they are not good for is a DataError."""
+    try:
+        return make()
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"its values describe no detector: {error}", where=folder / RUN_FILE,
+            do="restore the file",
+        ) from error  # fmt: skip
+
+
+def _load_weights(model: PyramidNet, file: Path) -> None:
+    """Load all of the model's weights, or raise a DataError: Keras only warns of those missing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", category=UserWarning, module="keras")
+            model.load_weights(file)
+    except (OSError, KeyError, ValueError, UserWarning) as error:
+        raise DataError(
+            f"not the weights of this network: {str(error).strip().splitlines()[0]}", where=file,
+            do="restore the file, or train again",
+        ) from error  # fmt: skip
 
 
 def _network(name: str) -> Callable[..., PyramidNet]:
@@ -329,6 +398,57 @@ def image_files(paths: Iterable[str | Path]) -> list[Source]:
             )  # fmt: skip
         seen[source.image_id] = source.path
     return sources
+
+
+def with_ids(files: Iterable[Source], dataset: Dataset) -> list[Source]:
+    """Return the files, each with the id of the dataset's image that it is.
+
+    That is the image whose path ends a file's, otherwise the one of its name.
+
+    Raises:
+        DataError: a file that is no image of the dataset or may be several, or two that are one.
+    """
+    names = dataset.images.file_names
+    found: dict[Id, Source] = {}
+    of_name: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        of_name.setdefault(Path(name).name, []).append(row)
+    for file in files:
+        rows = of_name.get(file.path.name, [])
+        whole = "/" + file.path.resolve().as_posix().lstrip("/")
+        rows = [row for row in rows if whole.endswith("/" + names[row].lstrip("/"))] or rows
+        if len(rows) > 1:
+            raise DataError(
+                f"{len(rows)} images of {dataset.source} have its name: "
+                f"{', '.join(names[row] for row in rows[:3])}",
+                where=file.path, do="name the folder that their paths start from, or leave the files out",
+            )  # fmt: skip
+        row = rows[0] if rows else dataset.index_of(file.path.name)
+        image_id = dataset.images.ids[row]
+        if image_id in found:
+            raise DataError(
+                f"it and {found[image_id].path} are both image {image_id!r} of {dataset.source}",
+                where=file.path, do="name one of them",
+            )  # fmt: skip
+        found[image_id] = replace(file, image_id=image_id)
+    return list(found.values())
+
+
+def with_class_ids(finder: Finder, dataset: Dataset) -> Finder:
+    """Return the finder, whose records then carry the dataset's ids of its classes, by name.
+
+    Raises:
+        DataError: the dataset does not know a class.
+    """
+    ids = dict(zip(dataset.classes, dataset.class_ids, strict=True))
+    missing = [name for name in finder.classes if name not in ids]
+    if missing:
+        raise DataError(
+            f"no class {', '.join(missing)} in it, which the detector knows: results could not "
+            "name them",
+            where=dataset.source, do="name a dataset of the same classes, or leave --ids out",
+        )  # fmt: skip
+    return finder.with_class_ids(tuple(ids[name] for name in finder.classes))
 
 
 def predict(

@@ -92,7 +92,7 @@ class Recipe:
             ("drop_connect", 0, 1),
         ):
             value = getattr(self, name)
-            if not low <= value <= high or (high == 1 and value == 1):
+            if not low <= value <= high or value == high:
                 top = "" if high == math.inf else f" and below {high}"
                 raise ValueError(f"{name}={value}: expected a number from {low}{top}")
         for name, allowed in (("optimizer", OptimizerName), ("precision", Precision)):
@@ -119,16 +119,22 @@ class Recipe:
         return self.decay if self.optimizer == "sgd" else 0.0
 
     def config(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values; an augmentation of one's own by its repr."""
-        return asdict(self) | {
-            "augment": self.augment if self.augment is None or isinstance(self.augment, str)
-            else repr(self.augment)
-        }  # fmt: skip
+        """Return the settings as plain JSON values; an augmentation of one's own in words."""
+        return asdict(self) | {"augment": _in_words(self.augment)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Recipe:
         """Return the recipe that `config()` described."""
         return cls(**{field.name: config[field.name] for field in fields(cls)})
+
+
+def _in_words(augment: Any) -> str | None:
+    """Return an augmentation's name or repr; of one that has none, as a function, its place."""
+    said = augment if augment is None or isinstance(augment, str) else repr(augment)
+    if said is None or " at 0x" not in said:
+        return said
+    of = augment if hasattr(augment, "__qualname__") else type(augment)
+    return f"{of.__module__}.{of.__qualname__}"
 
 
 @keras.saving.register_keras_serializable("ytrue")

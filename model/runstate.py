@@ -48,12 +48,20 @@ def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
         # Opened here: NumPy leaves a broken file open.
         with path.open("rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+            meta: dict[str, Any] = json.loads(arrays.pop(META).tobytes())
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        BadZipFile,
+        EOFError,
+    ) as error:
         raise DataError(
             f"the training state cannot be read ({error})", where=path,
             do="delete it to start the run anew",
         ) from None  # fmt: skip
-    meta: dict[str, Any] = json.loads(arrays.pop(META).tobytes())
     ours, theirs = set(variables), set(arrays)
     wrong = sorted(ours ^ theirs) or [
         name for name in sorted(ours) if tuple(variables[name].shape) != arrays[name].shape

@@ -8,6 +8,7 @@ Reference: torch/serialization.py, _legacy_save.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -65,6 +66,8 @@ class _Tensor:
         spans = (step * (side - 1) for step, side in zip(self.strides, self.shape, strict=True))
         last = self.offset + sum(spans)
         outside = last >= data.size if 0 not in self.shape else False
+        # No stride of 0 makes more of a storage than it holds.
+        outside |= math.prod(self.shape) > data.size
         if outside or self.offset < 0 or min((0, *self.shape, *self.strides)) < 0:
             raise ValueError(f"a tensor of shape {self.shape} does not fit its storage")
         size = data.dtype.itemsize
@@ -119,7 +122,7 @@ def read_tensors(path: str | Path) -> dict[str, NDArray[Any]]:
             file.seek(0)
             return _read(file)
     except (pickle.UnpicklingError, ValueError, EOFError, TypeError, AttributeError, IndexError,
-            KeyError, ImportError, OSError) as error:  # fmt: skip
+            KeyError, ImportError, OSError, OverflowError, MemoryError) as error:  # fmt: skip
         raise DataError(f"cannot read tensors from it: {error}", where=where) from error
 
 

@@ -27,7 +27,15 @@ from ytrue.model.efficientdet import EfficientDet
 from ytrue.model.events import Events
 from ytrue.model.layers import BatchNorm
 from ytrue.model.losses import Loss
-from ytrue.model.predict import MIN_SCORE, RUN_FILE, Detector, images_of, predict, without
+from ytrue.model.predict import (
+    MIN_SCORE,
+    RUN_FILE,
+    Detector,
+    images_of,
+    predict,
+    read_run,
+    without,
+)
 from ytrue.model.pretrained import PRETRAINED
 from ytrue.model.pyramidnet import PyramidNet
 from ytrue.model.recipe import Recipe, make_optimizer
@@ -47,6 +55,7 @@ HISTORY_FILE: Final = "history.json"
 LOGS: Final = "logs"
 _IDENTITY: Final = (
     "digest", "network", "classes", "class_ids", "landmarks", "resize", "data", "validation",
+    "pretrained",
 )  # fmt: skip
 """What of a run's description must be equal for it to be gone on with, model and recipe aside."""
 
@@ -145,7 +154,7 @@ def train(
     """Train a detector; killed and called again with the same arguments, it goes on.
 
     The folder gets `run.json` (what `Detector.load` reads), `best.weights.h5` (of the epoch of
-    highest AP, only with `validation`), `last.weights.h5`, `history.json` and `logs/` for
+    highest AP, only with `validation`), `last.weights.h5` (of the last that ended), `history.json` and `logs/` for
     TensorBoard, and meanwhile `state.npz`. With `recipe.deterministic` on one CPU a run that was
     killed at any moment ends with the weights, to the bit, of one that was not.
 
@@ -166,7 +175,8 @@ def train(
         resize: how images are fitted.
         watch: is told what happens.
         strategy: shares the batches among replicas; None: a MirroredStrategy where this process
-            has several GPUs.
+            has several GPUs. Under MultiWorkerMirroredStrategy every worker needs a folder of its
+            own.
 
     Returns:
         The detector with the averaged weights of the last epoch (the best ones:
@@ -185,11 +195,16 @@ def train(
     if report.lost_share > max_lost:
         raise LostObjectsError(report, max_lost)
     keras.utils.set_random_seed(recipe.seed)
+    strategy = _strategy() if strategy is None else strategy
+    if recipe.batch_size < strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"batch_size={recipe.batch_size}: expected at least one image for each of the "
+            f"{strategy.num_replicas_in_sync} replicas"
+        )
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
     run = _Run.made(
-        dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch,
-        _strategy() if strategy is None else strategy,
+        dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch, strategy,
     )  # fmt: skip
     run.go_on(evaluate_every, save_every)
     return Detector.load(folder, "last")
@@ -210,6 +225,7 @@ def _check(
             where=validation.source,
             do="both need the same classes in the same order",
         )
+    _check_readable(dataset)
     check_learnable(task_of(encoder), dataset)
     if validation is not None:
         check_scorable(task_of(encoder), validation)
@@ -252,7 +268,7 @@ class _Run:
             model, encoder, dataset.classes, dataset.class_ids, resize, dataset.keypoint_names
         )
         run = cls(detector, loss, average, recipe, folder, dataset, validation, watch, strategy)
-        run.resume_or_begin()
+        run.resume_or_begin(pretrained)
         return run
 
     @property
@@ -260,23 +276,29 @@ class _Run:
         """Steps of an epoch."""
         return _steps(self.dataset, self.recipe)
 
-    def resume_or_begin(self) -> None:
+    def resume_or_begin(self, pretrained: str | Path | None) -> None:
         """Take up what the folder holds; write its description where it holds nothing."""
         settings = {
             "recipe": self.recipe.config(),
             "data": _digest(self.dataset),
             "validation": None if self.validation is None else _digest(self.validation),
+            "pretrained": None if pretrained is None else str(pretrained),
         }
-        file = self.folder / RUN_FILE
+        file, state = self.folder / RUN_FILE, self.folder / STATE_FILE
         if file.is_file():
-            _check_same(file, self.detector.description() | settings)
+            _check_same(self.folder, self.detector.description() | settings)
+        elif state.is_file():
+            raise DataError(
+                f"a training state, but no {RUN_FILE} that says of which run", where=state,
+                do="delete it to start anew, or train into another folder",
+            )  # fmt: skip
         else:
             self.detector.save_description(self.folder, **settings)
-        state = self.folder / STATE_FILE
         if state.is_file():
             meta = load_state(state, self.variables())
             self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
             self.sums, self.history = meta["sums"], meta["history"]
+            self._write_history()
 
     def variables(self) -> dict[str, Any]:
         """Return everything that a step changes, by name."""
@@ -364,15 +386,17 @@ class _Run:
         with self.average.applied() if self.average else nullcontext():
             if last or (self.epoch + 1) % evaluate_every == 0:
                 entry["scores"] = self.evaluate(events)
-            if last:
-                self.detector.save_weights(self.folder, "last")
+            self.detector.save_weights(self.folder, "last")
         self.history.append(entry)
-        content = json.dumps(self.history, indent=1) + "\n"
-        replace_file(self.folder / HISTORY_FILE, lambda out: out.write(content.encode()))
+        self._write_history()
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         if self.watch.epoch is not None:
             self.watch.epoch(entry)
         clock.pause_over()
+
+    def _write_history(self) -> None:
+        content = json.dumps(self.history, indent=1) + "\n"
+        replace_file(self.folder / HISTORY_FILE, lambda out: out.write(content.encode()))
 
     def evaluate(self, events: Events) -> dict[str, float]:
         """Return the scores of the weights in the model, and keep them if they are the best."""
@@ -471,9 +495,25 @@ def _model(
     return model
 
 
-def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
+def _check_readable(dataset: Dataset) -> None:
+    """Raise DataError if none of the dataset's images can be read; mostly one look is enough."""
+    first = ""
+    for source in images_of(dataset):
+        try:
+            source.read(1)
+        except DataError as error:
+            first = first or str(error)
+        else:
+            return
+    raise DataError(
+        f"none of its {len(dataset)} images can be read; the first: {first}",
+        where=dataset.source, do="check where the images lie (--images, images=)",
+    )  # fmt: skip
+
+
+def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Raise DataError if the folder's run is not the one that is asked for."""
-    there = json.loads(file.read_text(encoding="utf-8"))
+    there = read_run(folder)
     wanted = json.loads(json.dumps(wanted))
     differs = [
         f"{name} {there.get(name)!r} there, {wanted[name]!r} asked for"
@@ -488,20 +528,25 @@ def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
         ]
     if differs:
         raise DataError(
-            f"the folder holds another run: {'; '.join(differs)}", where=file,
+            f"the folder holds another run: {'; '.join(differs)}", where=folder / RUN_FILE,
             do="train into another folder, or with the settings of that run",
         )  # fmt: skip
 
 
 def _digest(dataset: Dataset) -> str:
-    """Return a short digest of images, labels, boxes and keypoints."""
+    """Return a short digest of images, labels, boxes, keypoints and outlines."""
     objects = dataset.objects
     said = hashlib.sha256(repr(list(dataset.images.ids)).encode())
-    columns = [objects.image, objects.label, objects.crowd, objects.xywh]
+    columns: list[NDArray[Any]] = [
+        objects.image, objects.label, objects.crowd, objects.xywh,
+        objects.points, objects.parts, objects.first_part,
+    ]  # fmt: skip
     if objects.keypoints is not None:
         columns.append(objects.keypoints)
     for column in columns:
         said.update(np.ascontiguousarray(column).tobytes())
+    for row in sorted(objects.rles):
+        said.update(repr((row, objects.rles[row])).encode())
     return said.hexdigest()[:16]
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ytrue import DataError
 from ytrue.model import EfficientDet, EfficientNet
-from ytrue.model.checkpoints import _tf2_tensors
+from ytrue.model.checkpoints import _prefix, _tf2_tensors
 from ytrue.model.names import automl_backbone, automl_detector
 from ytrue.model.torchfile import read_tensors
 
@@ -166,14 +166,40 @@ def test_a_backbone_is_taken_from_a_detectors_file(tmp_path, model):
     [
         (lambda path: path / "absent", "no weights there"),
         (lambda path: path, "the folder holds no checkpoint"),
-        (lambda path: _file(path / "broken.h5", b"no"), "cannot read the file"),
-        (lambda path: _file(path / "broken.tar.gz", b"no"), "cannot read the archive"),
+        (lambda path: _file(path / "broken.h5", b"no"), "the weights cannot be read"),
+        (lambda path: _file(path / "broken.tar.gz", b"no"), "the weights cannot be read"),
         (lambda path: _empty_h5(path / "other.h5"), "no layer_names"),
     ],
 )
 def test_files_that_hold_no_weights(tmp_path, model, make, message):
     with pytest.raises(DataError, match=message):
         model.load_official(make(tmp_path))
+
+
+def test_a_copied_folder_is_read_not_the_one_it_was_copied_from(tmp_path):
+    """TensorFlow writes absolute paths into `checkpoint` where it was given one."""
+    for name in ("there", "here"):
+        (tmp_path / name).mkdir()
+        _file(tmp_path / name / "ckpt-1.index", b"")
+        _file(tmp_path / name / "ckpt-2.index", b"")
+        said = f'model_checkpoint_path: "{tmp_path}/there/ckpt-2"\n'
+        _file(tmp_path / name / "checkpoint", said.encode())
+    assert _prefix(tmp_path / "here", "") == tmp_path / "here" / "ckpt-2"
+
+
+def test_a_broken_file_leaves_the_model_as_it_was(tmp_path, model):
+    weights = random_weights(automl_detector(model), seed=2)
+    write_h5(tmp_path / "w.h5", {one.keras: array for one, array in weights})
+    with h5py.File(tmp_path / "w.h5", "r+") as file:
+        layer = file.attrs["layer_names"][-1]
+        last = file[layer].attrs["weight_names"][-1]
+        del file[layer][last]
+        file[layer].create_group(last)
+    before = [weight.numpy() for weight in model.weights]
+    with pytest.raises(DataError, match=r"w.h5: the weights cannot be read: .*get it again"):
+        model.load_official(tmp_path / "w.h5")
+    for weight, values in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, values)
 
 
 def _file(path: Path, data: bytes) -> Path:
@@ -290,6 +316,7 @@ def test_a_view_outside_its_storage_is_refused(tmp_path):
         (-1, (1,), (1,)),
         (0, (2, 2), (4, 1)),
         (1, (2,), (-1,)),
+        (0, (2**40,), (0,)),
     ):
         tensors = OrderedDict(a=tensor("0", 4, offset, shape, strides))
         path = torch_file(tmp_path / "w.pth", tensors, ["0"], [np.zeros(4, np.float32)])

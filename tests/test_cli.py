@@ -8,6 +8,7 @@ import sys
 import pytest
 from datafiles import coco
 
+from ytrue.cli.predicting import _picture_names
 from ytrue.datasets import load, write_shapes
 
 COMMANDS = [
@@ -166,7 +167,11 @@ def test_evaluate(shapes, tmp_path):
     plain = json.loads(done.stdout)
     assert 0 < plain["coco"]["AP50"] < 0.9
     assert plain["confusion"]["small"]["found"] == 0
-    assert done.stderr == f"ytrue: AP50 is {plain['coco']['AP50']:.3f}, expected 0.9 or more\n"
+    found, said = done.stderr.splitlines()
+    assert re.match(
+        r"found in .*shapes.json: .*\d box-\w+ \(\w+\).*; ytrue inspect lists them", found
+    )
+    assert said == f"ytrue: AP50 is {plain['coco']['AP50']:.3f}, expected 0.9 or more"
     run("evaluate", shapes, results, "--fail-under", "0.1")
 
 
@@ -203,6 +208,11 @@ def test_train_predict_evaluate(shapes, tmp_path):
     one = shapes.parent / "images" / "shapes_00003.jpg"
     run("predict", tmp_path / "run", one, *found)
     assert {record["image_id"] for record in json.loads(out.read_text())} == {one.name}
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / one.name).write_bytes(one.read_bytes())
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    done = run("predict", tmp_path / "run", tmp_path / "photos", *found)
+    assert "photos, no image by name: notes.txt\n" in done.stderr
     run("predict", tmp_path / "run", one, "--ids", shapes, *found, "--suppression", "global")
     assert {record["image_id"] for record in json.loads(out.read_text())} == {4}
     plain = json.loads(out.read_text())
@@ -218,6 +228,11 @@ def test_train_predict_evaluate(shapes, tmp_path):
         assert record["score"] == pytest.approx(other["score"], abs=1e-3)
     done = run("export", tmp_path / "run", "-o", tmp_path / "x", code=2)
     assert "x: the folder is not empty; name a new one or empty it" in done.stderr
+
+
+def test_pictures_of_different_images_have_different_names():
+    names = _picture_names(["a/b.jpg", "a_b.jpg", "a_b_jpg", 7])
+    assert list(names.values()) == ["a_b_jpg.png", "a_b_jpg_2.png", "a_b_jpg_3.png", "7.png"]
 
 
 def test_training_on_lost_objects_is_refused_with_the_audit(shapes, tmp_path):
@@ -243,6 +258,16 @@ WRONG = [
     ),
     (("predict", "nowhere", "data.json"), "nowhere: no run.json in it; name the folder"),
     (("predict", "nowhere"), "name image files or folders, or a dataset with --ids"),
+    (
+        ("predict", "nowhere", "--hold-out", "2"),
+        "--hold-out belongs to a dataset: name it with --ids",
+    ),
+    (("predict", "nowhere", "data.json", "-o", "."), ".: a folder; name the file to write with -o"),
+    (
+        ("predict", "nowhere", "data.json", "--precision", "int8"),
+        "--precision int8 is of --runtime tflite",
+    ),
+    (("show", "data.json", "1", "-o", "."), ": Is a directory; name another path"),
     (("show", "data.json", "77"), "no image '77' among 1; name it by id, file name or position"),
     (("audit", "data.json", "--task", "wheel"), "--task wheel: expected one of box, keypoints"),
     (("audit", "data.json", "--task", "keypoints"), "the dataset has no keypoints; take COCO"),

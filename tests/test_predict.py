@@ -1,7 +1,7 @@
 """Prediction around the network: images in, detections back in the image's own pixels."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,17 @@ from ytrue import Annotations
 from ytrue.datasets import load, write_shapes
 from ytrue.encoders import preset
 from ytrue.errors import DataError
+from ytrue.model import Detector, EfficientDet
 from ytrue.model.evaluate import evaluate
-from ytrue.model.predict import Timing, image_files, images_of, predict, results
+from ytrue.model.predict import (
+    Timing,
+    image_files,
+    images_of,
+    predict,
+    results,
+    with_class_ids,
+    with_ids,
+)
 from ytrue.resizing import place
 
 
@@ -95,6 +104,79 @@ def test_results_have_the_files_ids(tmp_path):
     assert record["category_id"] == 3
     assert record["bbox"] == pytest.approx([10, 5, 20, 30], abs=2e-3)
     assert json.loads(json.dumps(record)) == record
+
+
+def test_files_take_the_ids_of_the_images_that_they_are(tmp_path):
+    """By the end of their path, otherwise by a name that only one image has."""
+    data = {
+        "images": [
+            {"id": 7, "file_name": "a/0.jpg", "width": 60, "height": 40},
+            {"id": 8, "file_name": "b/0.jpg", "width": 60, "height": 40},
+            {"id": 9, "file_name": "a/1.jpg", "width": 60, "height": 40},
+        ],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    for name in ("a/0.jpg", "b/0.jpg", "a/1.jpg", "c/0.jpg", "c/1.jpg"):
+        image(tmp_path / name)
+    dataset = load(tmp_path / "data.json")
+
+    def ids(*names):
+        files = image_files(tmp_path / name for name in names)
+        return [(one.image_id, one.path) for one in with_ids(files, dataset)]
+
+    assert ids("b/0.jpg", "c/1.jpg") == [(8, tmp_path / "b/0.jpg"), (9, tmp_path / "c/1.jpg")]
+    assert [one[0] for one in ids("a")] == [7, 9]
+    with pytest.raises(DataError, match=r"c/0.jpg: 2 images of .* have its name: a/0.jpg, b/0.jpg"):
+        ids("c/0.jpg")
+    sources = image_files([tmp_path / "a"]) + image_files([tmp_path / "c" / "1.jpg"])
+    with pytest.raises(DataError, match=r"it and .*a/1.jpg are both image 9"):
+        with_ids(sources, dataset)
+
+
+def test_results_for_another_dataset_carry_its_ids_of_the_classes(tmp_path):
+    dataset = load(coco(tmp_path, [{"bbox": [10, 5, 20, 30]}]))
+    names = [f"class {k}" for k in range(2)]
+    model = EfficientDet("nano", num_classes=2)
+    detector = Detector(model, preset("ytrue", 64, 2), tuple(names), (1, 2))
+    with pytest.raises(DataError, match="no class class 0, class 1 in it"):
+        with_class_ids(detector, dataset)
+    detector = replace(detector, classes=dataset.classes[::-1])
+    assert with_class_ids(detector, dataset).class_ids == dataset.class_ids[::-1]
+    with pytest.raises(
+        ValueError, match=r"images \(1, 32, 64, 3\) uint8: expected \(B, 64, 64, 3\)"
+    ):
+        detector.find(np.zeros((1, 32, 64, 3), np.uint8))
+
+
+def test_a_damaged_run_is_one_message(tmp_path):
+    detector = Detector(
+        EfficientDet("nano", num_classes=2), preset("ytrue", 64, 2), ("a", "b"), (1, 2)
+    )
+    detector.save(tmp_path)
+    weights, described = tmp_path / "best.weights.h5", tmp_path / "run.json"
+    whole, said = weights.read_bytes(), json.loads(described.read_text())
+    with pytest.raises(ValueError, match="weights='foo': expected one of best, last"):
+        Detector.load(tmp_path, "foo")
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"best.weights.h5: not the weights of this network"):
+        Detector.load(tmp_path)
+    Detector(
+        EfficientDet("nano", num_classes=3), preset("ytrue", 64, 3), tuple("abc"), (1, 2, 3)
+    ).save(tmp_path / "other")
+    weights.write_bytes((tmp_path / "other" / "best.weights.h5").read_bytes())
+    with pytest.raises(DataError, match=r"best.weights.h5: not the weights of this network"):
+        Detector.load(tmp_path)
+    weights.write_bytes(whole)
+    for broken, words in (
+        ([], "not the description of a run: it has no encoder, digest"),
+        ({**said, "network": "X"}, "its values describe no detector"),
+        ({**said, "classes": ["a"]}, "its values describe no detector: numbers of classes differ"),
+    ):
+        described.write_text(json.dumps(broken))
+        with pytest.raises(DataError, match=f"run.json: {words}"):
+            Detector.load(tmp_path)
 
 
 def test_boxes_are_cut_to_the_image_and_those_in_the_padding_left_out(tmp_path):

@@ -18,7 +18,7 @@ from ytrue.errors import DataError
 from ytrue.model import Detector, Recipe, train
 from ytrue.model.evaluate import evaluate
 from ytrue.model.predict import images_of, predict
-from ytrue.model.training import DivergedError, LostObjectsError, Watch
+from ytrue.model.training import DivergedError, LostObjectsError, Watch, _digest
 
 RUN = """
 import os, signal, sys
@@ -250,6 +250,65 @@ def test_a_broken_state_is_named(finished, shapes, tmp_path):
             Recipe(epochs=1, batch_size=3, deterministic=False), variant="nano", validation=held,
             max_lost=1.0,
         )  # fmt: skip
+
+
+def test_a_state_without_its_description_is_refused(finished, shapes, tmp_path):
+    detector, folder, *_ = finished
+    (tmp_path / "state.npz").write_bytes((folder / "state.npz").read_bytes())
+    learnt, held = load(shapes).hold_out(4)
+    with pytest.raises(DataError, match=r"state.npz: a training state, but no run.json"):
+        train(
+            learnt, detector.encoder, tmp_path,
+            Recipe(epochs=1, batch_size=3, deterministic=False), variant="nano", validation=held,
+            max_lost=1.0,
+        )  # fmt: skip
+
+
+def test_every_epoch_leaves_its_weights(shapes, tmp_path):
+    seen = []
+
+    def ended(_):
+        seen.append((tmp_path / "last.weights.h5").read_bytes())
+        (tmp_path / "history.json").unlink()
+
+    learnt, _ = load(shapes).hold_out(2)
+    recipe = Recipe(epochs=2, batch_size=3, deterministic=False)
+    encoder = preset("ytrue", (64, 96), 4)
+    train(learnt, encoder, tmp_path, recipe, variant="nano", max_lost=1.0, watch=Watch(epoch=ended))
+    assert len(seen) == 2
+    assert seen[0] != seen[1]
+    # A finished run is asked again: its history is there.
+    train(learnt, encoder, tmp_path, recipe, variant="nano", max_lost=1.0)
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 2
+
+
+def own_augmentation(image):
+    return image
+
+
+def test_what_a_run_is_known_by(shapes):
+    """Outlines are learnt, too; a function has no address in it."""
+    assert Recipe(augment=own_augmentation).config()["augment"] == f"{__name__}.own_augmentation"
+    dataset = load(shapes)
+    objects = dataset.objects
+    assert len(objects.points)
+    moved = replace(dataset, objects=replace(objects, points=objects.points + 1))
+    assert _digest(moved) != _digest(dataset) == _digest(load(shapes))
+
+
+@pytest.mark.parametrize("name", ["clip_norm", "warmup_epochs"])
+def test_endless_settings_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=inf: expected a number from 0"):
+        Recipe(**{name: np.inf})
+
+
+def test_images_of_which_none_can_be_read_are_one_message(shapes, tmp_path):
+    (tmp_path / "empty").mkdir()
+    dataset = load(shapes, images=tmp_path / "empty")
+    with pytest.raises(
+        DataError, match=r"none of its 12 images can be read; the first: .*shapes_0"
+    ):
+        train(dataset, preset("ytrue", (64, 96), 4), tmp_path / "run", variant="nano", max_lost=1.0)
 
 
 def test_too_many_lost_objects_are_refused_with_the_report(shapes, tmp_path):

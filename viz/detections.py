@@ -131,7 +131,8 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
     for axes in (losses, scores):
         axes.set_xlabel("epoch", fontsize=8.5)
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=8, frameon=False)
+        if axes.lines:  # without images held out there are no scores
+            axes.legend(fontsize=8, frameon=False)
     figure.tight_layout()
     return figure
 

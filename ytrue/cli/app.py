@@ -33,6 +33,9 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        typer.echo(f"ytrue: {error.filename}: {error.strerror}; name another path", err=True)
+        sys.exit(2)
 
 
 def _version(asked: bool) -> None:

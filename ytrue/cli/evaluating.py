@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ytrue.cli.options import (
     Images,
     Strict,
     check_choice,
-    load,
+    load_telling,
     print_json,
     progress_bar,
     rich_console,
@@ -118,7 +119,11 @@ def evaluate(
 
     if task is not None:
         check_choice("--task", task, tuple(FINDS))
-    dataset = load(data, format, images, strict)
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"--score-threshold {score_threshold}: expected a number in [0, 1]")
+    if fail_under is not None and math.isnan(fail_under):
+        raise ValueError(f"--fail-under {fail_under}: expected a number")
+    dataset = load_telling(data, format, images, strict)
     if hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
     found: Any

@@ -54,9 +54,12 @@ def export(
         return
     for file in files:
         typer.echo(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
-    typer.echo(f"next: ytrue predict {out} IMAGES --runtime tflite")
+    lite = [name for name in ("float32", "float16", "int8") if name in formats]
+    how = f"tflite --precision {lite[0]}" if lite else "saved_model"
+    typer.echo(f"next: ytrue predict {out} IMAGES --runtime {how}")
 
 
 def _spread(sources: list[Source], count: int) -> list[Source]:
-    step = max(1, len(sources) // count)
-    return sources[::step][:count]
+    """Return at most `count` of them, from the first to the last at even steps."""
+    chosen = min(count, len(sources))
+    return [sources[k * len(sources) // chosen] for k in range(chosen)]

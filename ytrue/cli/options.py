@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,16 @@ def load(data: Path, format: str | None, images: Path | None, strict: bool) -> D
     from ytrue import datasets
 
     return datasets.load(data, format=format, images=images, strict=strict)
+
+
+def load_telling(data: Path, format: str | None, images: Path | None, strict: bool) -> Dataset:
+    """Return the dataset, having said on standard error what was found wrong with it."""
+    dataset = load(data, format, images, strict)
+    found = Counter((problem.kind, problem.action) for problem in dataset.problems)
+    if found:
+        kinds = ", ".join(f"{n} {kind} ({action})" for (kind, action), n in sorted(found.items()))
+        typer.echo(f"found in {data}: {kinds}; ytrue inspect lists them", err=True)
+    return dataset
 
 
 def sides_of(size: str) -> tuple[int, int]:

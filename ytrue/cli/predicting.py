@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +16,17 @@ from ytrue.cli.options import (
     Format,
     Images,
     check_choice,
-    load,
+    load_telling,
     print_json,
     progress_bar,
     silent_start,
 )  # fmt: skip
+from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.errors import DataError
+from ytrue.files import replace_file
 
 if TYPE_CHECKING:
+    from ytrue.datasets import Dataset
     from ytrue.model.predict import Finder, Found, Source, Timing
 
 TaskOfRun = Annotated[
@@ -54,7 +58,8 @@ def predict(
         typer.Option("--hold-out", min=2, help="Of --ids only what train held out."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", help="Folder for a picture of each image.")
+        Path | None,
+        typer.Option("--pictures", help="Folder for a picture of each image: scores from 0.3 on."),
     ] = None,
     task: TaskOfRun = None,
     runtime: Annotated[
@@ -116,11 +121,19 @@ def predict(
     Example: ytrue predict run photos/ -o detections.json --pictures found
     """
     with silent_start():
-        from ytrue.model.predict import Timing, records_of
+        from ytrue.model.predict import Timing, records_of, with_class_ids
         from ytrue.model.predict import predict as predict_images
 
-    chosen = _sources(sources or [], ids, hold_out, format, images)
+    if hold_out is not None and ids is None:
+        raise ValueError("--hold-out belongs to a dataset: name it with --ids")
+    dataset = None if ids is None else load_telling(ids, format, images, False)
+    if dataset is not None and hold_out is not None:
+        _, dataset = dataset.hold_out(hold_out)
+    if out.is_dir():
+        raise DataError("a folder", where=out, do="name the file to write with -o")
+    chosen = _sources(sources or [], dataset)
     finder = finder_of(run, runtime, precision, weights, task)
+    speaker = finder if dataset is None else with_class_ids(finder, dataset)
     timing = Timing()
     if suppression is not None:
         check_choice("--suppression", suppression, ("class", "global"))
@@ -137,6 +150,7 @@ def predict(
         options["max_detections"] = max_detections
     skipped: dict[Any, str] | None = {} if skip_broken else None
     read = {source.image_id: source.read for source in chosen}
+    names = _picture_names(source.image_id for source in chosen)
     with progress_bar("predicting", quiet=as_json) as progress:
         found = []
         for one in predict_images(
@@ -145,10 +159,11 @@ def predict(
         ):  # fmt: skip
             found.append(one)
             if pictures is not None:
-                _draw(read[one.image_id](1), one, finder, pictures)
-    records = records_of(finder, found)
+                _draw(read[one.image_id](1), one, finder, pictures / names[one.image_id])
+    records = records_of(speaker, found)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(records) + "\n", encoding="utf-8")
+    content = json.dumps(records) + "\n"
+    replace_file(out, lambda file: file.write(content.encode()))
     _say(out, records, timing, skipped or {}, as_json=as_json)
 
 
@@ -177,6 +192,10 @@ def finder_of(
 ) -> Finder:
     """Return the detector of a run, or an export of one, if it is of the task."""
     check_choice("--runtime", runtime, ("keras", "saved_model", "tflite"))
+    if runtime == "keras" and precision != "float32":
+        raise ValueError(f"--precision {precision} is of --runtime tflite")
+    if runtime != "keras" and weights is not None:
+        raise ValueError(f"--weights {weights} is of a run: an export holds what was exported")
     with silent_start():
         from ytrue.model.predict import Detector
 
@@ -227,34 +246,48 @@ def _say(
     typer.echo(f"wrote {len(records)} detections to {out}")
 
 
-def _sources(
-    paths: list[Path],
-    ids: Path | None,
-    hold_out: int | None,
-    format: str | None,
-    images: Path | None,
-) -> list[Source]:
-    from ytrue.model.predict import image_files, images_of
+def _sources(paths: list[Path], dataset: Dataset | None) -> list[Source]:
+    """Return the files named, or the dataset's images; of both: the files, with its ids."""
+    from ytrue.model.predict import image_files, images_of, with_ids
 
-    if ids is None:
+    if dataset is None:
         if not paths:
             raise ValueError("name image files or folders, or a dataset with --ids")
+        _tell_left_out(paths)
         return image_files(paths)
-    dataset = load(ids, format, images, False)
-    if hold_out is not None:
-        _, dataset = dataset.hold_out(hold_out)
-    if not paths:
-        return images_of(dataset)
-    return images_of(dataset, [dataset.index_of(one.path.name) for one in image_files(paths)])
+    return with_ids(image_files(paths), dataset) if paths else images_of(dataset)
 
 
-def _draw(pixels: Any, found: Found, finder: Finder, folder: Path) -> None:
+def _tell_left_out(paths: Iterable[Path]) -> None:
+    """Say which files of the folders are not looked at."""
+    for folder in filter(Path.is_dir, paths):
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        others = [f.name for f in files if f.suffix.lower() not in EXTENSIONS]
+        if others:
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            typer.echo(
+                f"left out of {folder}, no image by name: {', '.join(others[:3])}{more}", err=True
+            )
+
+
+def _draw(pixels: Any, found: Found, finder: Finder, path: Path) -> None:
     from ytrue import viz
 
     figure = viz.show_detections(
         pixels, found.detections, classes=finder.classes, score_threshold=0.3,
         title=str(found.image_id),
     )  # fmt: skip
-    # The suffix stays, as dog.jpg may lie beside dog.png.
-    name = str(found.image_id).replace("/", "_").replace(".", "_")
-    viz.save_png(figure, folder / f"{name}.png")
+    viz.save_png(figure, path)
+
+
+def _picture_names(image_ids: Iterable[Any]) -> dict[Any, str]:
+    """Return image id -> file name; a number tells a/b.jpg from a_b.jpg."""
+    names: dict[Any, str] = {}
+    taken: set[str] = set()
+    for image_id in image_ids:
+        # The suffix stays, as dog.jpg may lie beside dog.png.
+        stem = str(image_id).replace("/", "_").replace(".", "_")
+        ways = chain([stem], (f"{stem}_{k}" for k in count(2)))
+        names[image_id] = next(way for way in ways if way not in taken) + ".png"
+        taken.add(names[image_id].removesuffix(".png"))
+    return names

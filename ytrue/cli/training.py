@@ -23,7 +23,7 @@ from ytrue.cli.options import (
     PresetName,
     Resize,
     Strict,
-    load,
+    load_telling,
     print_json,
     resize_mode,
     rich_console,
@@ -117,10 +117,10 @@ def train(
     """
     if validation is not None and hold_out is not None:
         raise ValueError("--validation and --hold-out: choose one")
-    learnt = load(data, format, images, strict)
+    learnt = load_telling(data, format, images, strict)
     held: Dataset | None = None
     if validation is not None:
-        held = load(validation, format, images, strict)
+        held = load_telling(validation, format, images, strict)
     elif hold_out is not None:
         learnt, held = learnt.hold_out(hold_out)
     with silent_start():
