@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ytrue import Annotations, Example, viz
 from ytrue.contract import POINT_OUTCOMES
 from ytrue.encoders import KeypointGridEncoder, from_config
 from ytrue.errors import DataError
+from ytrue.viz.tuning import verdict
 
 
 class People:
@@ -251,6 +253,17 @@ def test_tuning_shows_itself(capsys):
     viz.print_tuning(strict, console)
     assert "No candidate loses at most 0.00%" in capsys.readouterr().out
     assert viz.png_bytes(viz.show_tuning(strict))
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_cells_that_the_network_lacks_are_not_just_recommended(stride):
+    tuning = ytrue.tune_keypoints(
+        scattered(2), (60, 128), strides=(stride,), points_per_cell=(8,), max_lost=0.3
+    )
+    tuning = replace(tuning, choices=tuple(c for c in tuning.choices if c.grid != (1, 1)))
+    said = verdict(tuning)
+    assert f"Recommended: {-(-60 // stride)}x{128 // stride} cells" in said
+    assert ("tune with strides from 8 on" in said) == (stride == 4)
 
 
 def test_coco_keypoints_are_landmarks(shared_data):

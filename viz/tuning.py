@@ -17,6 +17,7 @@ from ytrue.viz import style
 from ytrue.viz.numbers import numbers_table
 
 _MOST_PANELS: Final = 6
+_FINEST: Final = 8  # pixels of a cell on the finest level of the bundled pyramid, P3
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
@@ -55,10 +56,16 @@ def verdict(tuning: KeypointTuning) -> str:
             "more points in a cell or a larger share."
         )
     plural = "s" * (chosen.points_per_cell != 1)
+    small = chosen.grid[0] > -(-tuning.image_size[0] // _FINEST)
+    beyond = (
+        f" The bundled network has no cells that small: to train it, tune with strides from {_FINEST} on."
+        if small else ""
+    )  # fmt: skip
     return (
         f"Recommended: {_name(chosen)} cells with {chosen.points_per_cell} point{plural} in a cell, "
         f"the smallest output that loses at most {tuning.max_lost:.2%} of the points "
         f"({chosen.lost_share:.2%}). Take it with --task keypoints {_settings(tuning, chosen)}."
+        + beyond
     )
 
 
