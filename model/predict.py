@@ -437,9 +437,13 @@ def with_ids(files: Iterable[Source], dataset: Dataset) -> list[Source]:
 def with_class_ids(finder: Finder, dataset: Dataset) -> Finder:
     """Return the finder, whose records then carry the dataset's ids of its classes, by name.
 
+    A dataset without classes, as lists of test images are, leaves it as it is.
+
     Raises:
         DataError: the dataset does not know a class.
     """
+    if not dataset.classes:
+        return finder
     ids = dict(zip(dataset.classes, dataset.class_ids, strict=True))
     missing = [name for name in finder.classes if name not in ids]
     if missing:

@@ -225,8 +225,8 @@ def _check(
             where=validation.source,
             do="both need the same classes in the same order",
         )
-    _check_readable(dataset)
     check_learnable(task_of(encoder), dataset)
+    _check_readable(dataset)
     if validation is not None:
         check_scorable(task_of(encoder), validation)
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from ytrue.cli import app
 from ytrue.datasets import load, write_shapes
+from ytrue.datasets.shapes import CLASSES
 from ytrue.encoders import (
     CenterNetEncoder,
     FCOSEncoder,
@@ -74,7 +75,7 @@ def detector(kind):
         (bias,) = (w for w in model.weights if f"{place}/bias" in w.path)
         kernel.assign(kernel * (DEVIATIONS.get(name, 0.3) / float(tf.math.reduce_std(array))))
         bias.assign(tf.fill(bias.shape, 4.0 if name == "size" else 0.0))  # boxes with an area
-    return Detector(model, encoder, tuple("abcd"), (1, 2, 5, 9), landmarks=LANDMARKS)
+    return Detector(model, encoder, tuple(CLASSES.values()), tuple(CLASSES), landmarks=LANDMARKS)
 
 
 def images(seed, count):

@@ -142,6 +142,7 @@ def test_results_for_another_dataset_carry_its_ids_of_the_classes(tmp_path):
     detector = Detector(model, preset("ytrue", 64, 2), tuple(names), (1, 2))
     with pytest.raises(DataError, match="no class class 0, class 1 in it"):
         with_class_ids(detector, dataset)
+    assert with_class_ids(detector, replace(dataset, classes=(), class_ids=())) is detector
     detector = replace(detector, classes=dataset.classes[::-1])
     assert with_class_ids(detector, dataset).class_ids == dataset.class_ids[::-1]
     with pytest.raises(
