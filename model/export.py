@@ -35,6 +35,7 @@ from ytrue.model.exporting.manifest import (
     read_manifest,
     write_manifest,
 )
+from ytrue.model.predict import checked_frames
 from ytrue.normalising import NORMALISATIONS, normalisation_of
 from ytrue.resizing import ResizeMode
 
@@ -130,13 +131,7 @@ class Export:
         Raises:
             ValueError: images of another shape or dtype.
         """
-        images = np.asarray(images)
-        shape = (*self.image_size, 3)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
-            raise ValueError(
-                f"images {images.shape} {images.dtype}: expected (B, {shape[0]}, {shape[1]}, 3) uint8"
-            )
-        return self._run(images)
+        return self._run(checked_frames(images, self.image_size))
 
     def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
         """Return the detections of each image, with scores, in its pixels.

@@ -141,12 +141,7 @@ class Detector:
         Raises:
             ValueError: images of another shape or dtype.
         """
-        images = np.asarray(images)
-        shape = (*self.encoder.image_size, 3)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
-            raise ValueError(
-                f"images {images.shape} {images.dtype}: expected (B, {shape[0]}, {shape[1]}, 3) uint8"
-            )
+        images = checked_frames(images, self.encoder.image_size)
         outputs = {name: array.numpy() for name, array in self._graph(images).items()}
         decode: Any = self.encoder.decode  # each encoder has options of its own
         return [
@@ -367,8 +362,14 @@ def images_of(dataset: Dataset, rows: Iterable[int] | None = None) -> list[Sourc
     return sources
 
 
-def image_files(paths: Iterable[str | Path]) -> list[Source]:
+def image_files(
+    paths: Iterable[str | Path], left_out: dict[Path, list[Path]] | None = None
+) -> list[Source]:
     """Return image files, and those in folders (sorted by name); the name is the id.
+
+    Args:
+        paths: files and folders.
+        left_out: takes folder -> its files that are no images by their suffix.
 
     Raises:
         DataError: a path that does not exist, or a folder without images.
@@ -377,7 +378,10 @@ def image_files(paths: Iterable[str | Path]) -> list[Source]:
     for path in map(Path, paths):
         files = [path]
         if path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
+            every = sorted(f for f in path.rglob("*") if f.is_file())
+            files = [f for f in every if f.suffix.lower() in EXTENSIONS]
+            if left_out is not None:
+                left_out[path] = [f for f in every if f.suffix.lower() not in EXTENSIONS]
             if not files:
                 raise DataError("no images in this folder", where=path)
         elif not path.is_file():
@@ -398,6 +402,21 @@ def image_files(paths: Iterable[str | Path]) -> list[Source]:
             )  # fmt: skip
         seen[source.image_id] = source.path
     return sources
+
+
+def checked_frames(images: NDArray[np.uint8], image_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the images as an array (B, *image_size, 3) uint8.
+
+    Raises:
+        ValueError: images of another shape or dtype.
+    """
+    images = np.asarray(images)
+    shape = (*image_size, 3)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+        raise ValueError(
+            f"images {images.shape} {images.dtype}: expected (B, {shape[0]}, {shape[1]}, 3) uint8"
+        )
+    return images
 
 
 def with_ids(files: Iterable[Source], dataset: Dataset) -> list[Source]:

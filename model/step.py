@@ -51,7 +51,9 @@ def training_step(
         raise ValueError("compile the model before training")
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     replicas = strategy.num_replicas_in_sync
+    # One norm for all, and one replica's overflow is all's: Keras' loss scale asks the first alone.
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    together = replicas > 1 and (scaled or clip_norm > 0)
 
     def on_replica(images: Any, targets: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -60,14 +62,12 @@ def training_step(
             losses["loss"] += losses["l2"]
             share = model.optimizer.scale_loss(losses["loss"] / replicas)
         gradients = tape.gradient(share, model.trainable_variables)
-        if replicas > 1 and (clip_norm or scaled):
-            gradients = _summed(gradients)
+        if together:
+            gradients = _averaged(gradients)
         if clip_norm:
             gradients, _ = tf.clip_by_global_norm(
-                gradients, clip_norm * model.optimizer.scale_loss(1.0)
+                gradients, clip_norm / replicas * model.optimizer.scale_loss(1.0)
             )
-        if replicas > 1 and (clip_norm or scaled):
-            gradients = [g if g is None else g / replicas for g in gradients]
         # apply_gradients sums over the replicas.
         model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         if average is not None:
@@ -85,12 +85,9 @@ def training_step(
     return step
 
 
-def _summed(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Return the sums over the replicas: one norm for all, and one replica's overflow is all's.
-
-    (Keras' loss scale asks the first replica alone whether its gradients are finite.)
-    """
+def _averaged(gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Return the means over the replicas."""
     context = tf.distribute.get_replica_context()
     present = [g for g in gradients if g is not None]
-    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
-    return [g if g is None else next(sums) for g in gradients]
+    means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, present))
+    return [g if g is None else next(means) for g in gradients]

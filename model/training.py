@@ -498,7 +498,8 @@ def _model(
 def _check_readable(dataset: Dataset) -> None:
     """Raise DataError if none of the dataset's images can be read; mostly one look is enough."""
     first = ""
-    for source in images_of(dataset):
+    for row in range(len(dataset)):
+        (source,) = images_of(dataset, [row])
         try:
             source.read(1)
         except DataError as error:

@@ -239,29 +239,28 @@ def test_a_changed_description_is_refused(finished, tmp_path):
         Detector.load(tmp_path / "nothing")
 
 
+def gone_on_with(detector, folder, shapes):
+    """Ask for the finished run again, in another folder."""
+    learnt, held = load(shapes).hold_out(4)
+    recipe = Recipe(epochs=1, batch_size=3, deterministic=False)
+    train(
+        learnt, detector.encoder, folder, recipe, variant="nano", validation=held, max_lost=1.0
+    )  # fmt: skip
+
+
 def test_a_broken_state_is_named(finished, shapes, tmp_path):
     detector, folder, *_ = finished
     (tmp_path / "run.json").write_bytes((folder / "run.json").read_bytes())
     (tmp_path / "state.npz").write_bytes((folder / "state.npz").read_bytes()[:1000])
-    learnt, held = load(shapes).hold_out(4)
     with pytest.raises(DataError, match=r"state.npz: the training state cannot be read"):
-        train(
-            learnt, detector.encoder, tmp_path,
-            Recipe(epochs=1, batch_size=3, deterministic=False), variant="nano", validation=held,
-            max_lost=1.0,
-        )  # fmt: skip
+        gone_on_with(detector, tmp_path, shapes)
 
 
 def test_a_state_without_its_description_is_refused(finished, shapes, tmp_path):
     detector, folder, *_ = finished
     (tmp_path / "state.npz").write_bytes((folder / "state.npz").read_bytes())
-    learnt, held = load(shapes).hold_out(4)
     with pytest.raises(DataError, match=r"state.npz: a training state, but no run.json"):
-        train(
-            learnt, detector.encoder, tmp_path,
-            Recipe(epochs=1, batch_size=3, deterministic=False), variant="nano", validation=held,
-            max_lost=1.0,
-        )  # fmt: skip
+        gone_on_with(detector, tmp_path, shapes)
 
 
 def test_every_epoch_leaves_its_weights(shapes, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,6 @@ from ytrue.cli.options import (
     progress_bar,
     silent_start,
 )  # fmt: skip
-from ytrue.datasets.imagefiles import EXTENSIONS
 from ytrue.errors import DataError
 from ytrue.files import replace_file
 
@@ -253,21 +252,20 @@ def _sources(paths: list[Path], dataset: Dataset | None) -> list[Source]:
     if dataset is None:
         if not paths:
             raise ValueError("name image files or folders, or a dataset with --ids")
-        _tell_left_out(paths)
-        return image_files(paths)
+        left_out: dict[Path, list[Path]] = {}
+        files = image_files(paths, left_out)
+        _tell_left_out(left_out)
+        return files
     return with_ids(image_files(paths), dataset) if paths else images_of(dataset)
 
 
-def _tell_left_out(paths: Iterable[Path]) -> None:
+def _tell_left_out(left_out: Mapping[Path, Sequence[Path]]) -> None:
     """Say which files of the folders are not looked at."""
-    for folder in filter(Path.is_dir, paths):
-        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-        others = [f.name for f in files if f.suffix.lower() not in EXTENSIONS]
+    for folder, others in left_out.items():
         if others:
+            names = ", ".join(other.name for other in others[:3])
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-            typer.echo(
-                f"left out of {folder}, no image by name: {', '.join(others[:3])}{more}", err=True
-            )
+            typer.echo(f"left out of {folder}, no image by name: {names}{more}", err=True)
 
 
 def _draw(pixels: Any, found: Found, finder: Finder, path: Path) -> None:
