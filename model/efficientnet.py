@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ytrue.model.folding import constant_weights, folded
 from ytrue.model.images import normalised
 from ytrue.model.layers import (
     ConvNorm,
@@ -75,6 +76,8 @@ class InvertedBottleneck(keras.layers.Layer):
             SqueezeExcite(reduced, activation, name="excite", **common) if excite else None
         )
         self.project = ConvNorm(filters, 1, name="project", **conv)
+        # Of one image the gate is as well put into the kernel, which is smaller than the features.
+        self.gates_kernel = folded
         residual = strides == 1 and filters_in == filters
         self.drop = drop_connect(drop_rate, name="drop", **common) if residual else None
 
@@ -90,9 +93,12 @@ class InvertedBottleneck(keras.layers.Layer):
         """Return (B, ceil(height / strides), ceil(width / strides), filters)."""
         y = x if self.expand is None else self.expand(x, training=training)
         y = self.depthwise(y, training=training)
-        if self.excite is not None:
-            y = self.excite(y)
-        y = self.project(y, training=training)
+        if self.excite is None:
+            y = self.project(y, training=training)
+        elif self.gates_kernel and y.shape[0] == 1:
+            y = self.project(y, gate=self.excite.gate(y))
+        else:
+            y = self.project(self.excite(y), training=training)
         if self.drop is None:
             return y
         return self.drop(y, training=training) + x
@@ -214,6 +220,10 @@ class EfficientNet(keras.Model):
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> Any:
         """Return class probabilities (B, num_classes), or the features without top."""
+        with constant_weights(self):
+            return self._outputs(images, training)
+
+    def _outputs(self, images: tf.Tensor, training: bool | None) -> Any:
         features = self.features(images, training=training)
         if self.top is None:
             return features
@@ -248,9 +258,10 @@ class EfficientNet(keras.Model):
         load_keras_applications(self, other)
 
     def fold(self) -> EfficientNet:
-        """Return a copy for prediction whose batch norms are folded into the convolutions."""
-        from ytrue.model.folding import folded
+        """Return a copy for prediction whose batch norms are folded into the convolutions.
 
+        See `ytrue.model.PyramidNet.fold`.
+        """
         return folded(self)
 
 

@@ -248,13 +248,14 @@ def _images(
 
 
 def _for_prediction(model: PyramidNet) -> PyramidNet:
-    """Return the model folded and in float32."""
+    """Return a copy of the model, folded and in float32."""
     config = model.get_config()
-    if config["dtype"] != "float32":
-        plain = type(model).from_config({**config, "dtype": "float32"})
-        plain.set_weights(model.get_weights())
-        model = plain
-    return model if config["folded"] else model.fold()
+    plain = type(model).from_config({**config, "dtype": "float32"})
+    plain.set_weights(model.get_weights())
+    folded = plain if config["folded"] else plain.fold()
+    for block in folded.backbone.blocks:
+        block.gates_kernel = False  # XNNPACK takes no convolution whose kernel is computed
+    return folded
 
 
 def _save(prediction: Prediction, path: Path) -> None:

@@ -3,14 +3,21 @@
 In inference a batch norm is x * scale + shift, channel by channel, so its scale goes into the
 kernel and the rest into a bias. Where batch norms of several levels share one kernel, each level
 gets a kernel of its own. The pyramid's fusion weights become the shares that they stand for.
+
+A folded model does not learn, so the graphs made of it hold its weights as constants: oneDNN lays
+a constant kernel out once, a variable's with every call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import keras
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from ytrue.model.bifpn import Fuse
 from ytrue.model.layers import ConvNorm
@@ -37,6 +44,37 @@ def folded(model: Model) -> Model:
             _copy(source.weights, target.weights)
     copy.trainable = False
     return copy
+
+
+@contextmanager
+def constant_weights(model: keras.Model) -> Iterator[None]:
+    """Where a graph is made of a folded model, let its weights be constants of the graph.
+
+    Elsewhere, and within a model for which this was done, it does nothing.
+    """
+    if not model.get_config()["folded"] or tf.executing_eagerly() or _CONSTANT.get():
+        yield
+        return
+    with tf.init_scope():
+        values = [weight.numpy() for weight in model.weights]
+    constants = zip(model.weights, map(_constant, values), strict=True)
+    token = _CONSTANT.set(True)
+    try:
+        with keras.StatelessScope(state_mapping=constants):
+            yield
+    finally:
+        _CONSTANT.reset(token)
+
+
+_CONSTANT: ContextVar[bool] = ContextVar("constant", default=False)
+
+
+def _constant(value: NDArray[Any]) -> tf.Tensor:
+    constant = tf.constant(value)
+    if value.any():
+        return constant
+    # TensorFlow would leave out the sum with a bias of zeros, and fuses no convolution without one.
+    return tf.raw_ops.PlaceholderWithDefault(input=constant, shape=constant.shape)
 
 
 def _copy(values: Iterable[Any], variables: Iterable[Any]) -> None:

@@ -211,16 +211,26 @@ class ConvNorm(keras.layers.Layer):
             numbered = name if copies == 1 else f"level_{copy}_{name}"
             to.append(self.add_weight(name=numbered, shape=shape, initializer=initializer))
 
-    def call(self, x: tf.Tensor, level: int = 0, training: bool | None = None) -> tf.Tensor:
+    def call(
+        self,
+        x: tf.Tensor,
+        level: int = 0,
+        gate: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
         """Return (B, ceil(height / strides), ceil(width / strides), filters).
 
         level: which of the norms (folded: of the kernels) to use.
+        gate: (1, 1, 1, channels), what the input of a full convolution is to be multiplied with.
         """
         if self.depthwise_kernels:
             x = self.spatial(x, level)
         if self.kernels:
+            kernel = tf.convert_to_tensor(_of(self.kernels, level))
+            if gate is not None:
+                kernel *= tf.reshape(gate, (-1, 1))
             strides = 1 if self.depthwise_kernels else self.strides
-            x = tf.nn.conv2d(x, _of(self.kernels, level), strides, "SAME")
+            x = tf.nn.conv2d(x, kernel, strides, "SAME")
         bias = tf.convert_to_tensor(_of(self.biases, level)) if self.biases else None
         if self.norms:
             x = _of(self.norms, level)(x, bias=bias, training=training)
@@ -276,8 +286,12 @@ class SqueezeExcite(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return x * gate, of x's shape."""
-        squeezed = tf.reduce_mean(x, axis=(1, 2), keepdims=True)  # (B, 1, 1, channels)
-        return x * tf.sigmoid(self.expand(self.reduce(squeezed)))
+        return x * self.gate(x)
+
+    def gate(self, x: tf.Tensor) -> tf.Tensor:
+        """Return what each channel is scaled by, (B, 1, 1, channels)."""
+        squeezed = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
+        return tf.sigmoid(self.expand(self.reduce(squeezed)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape."""

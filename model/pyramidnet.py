@@ -14,6 +14,7 @@ from ytrue.model.boxheads import BoxHeads
 from ytrue.model.centernetheads import CenterHead
 from ytrue.model.efficientnet import EfficientNet
 from ytrue.model.fcosheads import FCOSHead
+from ytrue.model.folding import constant_weights, folded
 from ytrue.model.keypointheads import KeypointHead
 from ytrue.model.layers import Shape
 from ytrue.model.losses import (
@@ -159,8 +160,9 @@ class PyramidNet(keras.Model):
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Return the heads' outputs by name."""
-        features = self.features(images, training=training)
-        outputs = {name: head(features, training=training) for name, head in self.heads.items()}
+        with constant_weights(self):
+            features = self.features(images, training=training)
+            outputs = {name: head(features, training=training) for name, head in self.heads.items()}
         if len(outputs) == 1:
             (alone,) = outputs.values()
             return alone
@@ -234,10 +236,9 @@ class PyramidNet(keras.Model):
     def fold(self) -> Self:
         """Return a copy for prediction whose batch norms are folded into the convolutions.
 
-        Outputs equal the model's to float32 rounding. The copy cannot be trained further.
+        Outputs equal the model's to float32 rounding. The copy cannot be trained further, and
+        what is compiled of it, by `tf.function` or `predict`, keeps the weights of that moment.
         """
-        from ytrue.model.folding import folded
-
         return folded(self)
 
 

@@ -205,6 +205,29 @@ def test_folding_keeps_the_outputs(d0):
     assert not any("moving" in weight.path for weight in folded.weights)
 
 
+@pytest.mark.parametrize("count", [1, 2])  # of one image the gates go into the kernels
+def test_a_graph_of_a_folded_model_holds_its_weights(d0, count):
+    x = tf.constant(images(5, count, 128, 96, 3))
+    d0(x, training=True)
+    folded = d0.fold()
+    graph = tf.function(folded).get_concrete_function(tf.TensorSpec(x.shape))
+    assert not graph.captured_inputs
+    found = graph(x)
+    for name, array in d0(x).items():
+        np.testing.assert_allclose(found[name], array, atol=1e-4)
+
+
+def test_a_bias_of_zeros_is_left_to_be_fused():
+    """TensorFlow drops the sum with a constant of zeros, and then fuses nothing there."""
+    model = EfficientDet("nano", num_classes=3)  # as initialised
+    folded = tf.function(model.fold()).get_concrete_function(tf.TensorSpec((1, 64, 64, 3)))
+    biases = [op.inputs[1].op.type for op in folded.graph.get_operations() if op.type == "BiasAdd"]
+    assert "PlaceholderWithDefault" in biases
+    for op in folded.graph.get_operations():
+        if op.type == "BiasAdd" and op.inputs[1].op.type == "Const":
+            assert tf.make_ndarray(op.inputs[1].op.get_attr("value")).any()
+
+
 def test_mixed_precision_gives_float32_outputs():
     model = EfficientDet("lite0", num_classes=3, dtype="mixed_bfloat16")
     outputs = tf.function(model)(images(0, 2, 64, 64, 3), training=True)

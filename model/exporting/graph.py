@@ -26,8 +26,7 @@ class Prediction(tf.Module):
 
     def __init__(self, model: Any, decode: Decode, image_size: tuple[int, int]) -> None:
         super().__init__(name="prediction")
-        # A SavedModel keeps what is tracked here: the variables, and no object of Keras.
-        self.weights = [weight.value for weight in model.weights]
+        # A call, as a SavedModel would keep the model itself; its weights are in the graph.
         self._forward = partial(model, training=False)
         self._lite = model.backbone.lite
         self._size = image_size

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def float32(function: Any, owner: Any) -> bytes:
-    """Return the concrete function as a TFLite file; owner holds its variables."""
+    """Return the concrete function as a TFLite file; owner is what it belongs to."""
     return _converted(_converter(function, owner))
 
 
@@ -33,7 +33,7 @@ def int8(function: Any, owner: Any, representative: Sequence[NDArray[np.uint8]])
 
     Args:
         function: takes one image.
-        owner: holds the function's variables.
+        owner: what the function belongs to.
         representative: images (1, height, width, 3), whose activations set the 8-bit ranges.
     """
     converter = _converter(function, owner)
