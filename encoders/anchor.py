@@ -27,7 +27,7 @@ from ytrue.encoders.batches import (
     run_kernel,
 )
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
-from ytrue.encoders.detections import detect
+from ytrue.encoders.detections import check_outputs, detect
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import claims, matching, objects
@@ -353,9 +353,11 @@ class AnchorEncoder(Configured):
                 `score_threshold` (0.05), `iou_threshold` (0.5), `max_detections` (100).
 
         Raises:
-            ValueError: arrays that are neither.
+            ValueError: arrays that are neither, or a prediction of another grid or other classes.
         """
         if "class" in arrays and "box" in arrays:
+            count = len(self.grid)
+            check_outputs(arrays, **{"class": (count, self.num_classes), "box": (count, 4)})
             return detect(arrays["class"], self.boxes_of(arrays["box"]), **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():
             raise ValueError(

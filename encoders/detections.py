@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -118,6 +118,23 @@ def choose(
     return rows[kept], labels[kept], scores[kept]
 
 
+def check_outputs(arrays: Mapping[str, NDArray[Any]], **shapes: tuple[int, ...]) -> None:
+    """Raise ValueError if a network's outputs are not those of the encoder.
+
+    Args:
+        arrays: of one example; the axes before the last may be any that hold as much.
+        shapes: name -> what it is to have.
+    """
+    for name, shape in shapes.items():
+        given = arrays[name].shape
+        rows = len(shape) > 1
+        if math.prod(given) != math.prod(shape) or (rows and given[-1:] != shape[-1:]):
+            raise ValueError(
+                f"{name} is of shape {given}, expected {shape}: are network and encoder of one "
+                "size, one grid and the same classes?"
+            )
+
+
 def detect_peaks(
     values: NDArray[np.float32],
     boxes_at: Callable[[NDArray[np.int64]], NDArray[np.float32]],
@@ -193,7 +210,13 @@ def detect_points(
         score_threshold: lowest score that is returned.
         duplicate_radius: in sides of the cell, along each axis; below 0 for no suppression.
         max_detections: most detections returned.
+
+    Raises:
+        ValueError: an argument out of range, named with its value.
     """
+    _check_score(score_threshold)
+    if math.isnan(duplicate_radius):
+        raise ValueError(f"duplicate_radius={duplicate_radius}: expected a number")
     scores = sigmoid(values) if logits else values.astype(np.float32)
     order = np.flatnonzero(scores >= score_threshold)
     order = order[np.argsort(-scores[order], kind="stable")[:CANDIDATES]]

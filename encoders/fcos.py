@@ -23,7 +23,7 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import detect, sigmoid
+from ytrue.encoders.detections import check_outputs, detect, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.fcos import Record, Rules, Targets, encode_images
@@ -311,7 +311,7 @@ class FCOSEncoder(Configured):
                 `score_threshold` is of that score.
 
         Raises:
-            ValueError: arrays that are neither.
+            ValueError: arrays that are neither, or a prediction of another grid or other classes.
 
         Reference:
             tianzhi0549/FCOS fcos_core/modeling/rpn/fcos/inference.py for the score, the square root
@@ -319,6 +319,11 @@ class FCOSEncoder(Configured):
             `largest_log`.
         """
         if {"class", "centerness", "box"} <= arrays.keys():
+            count = len(self.cells)
+            check_outputs(
+                arrays,
+                **{"class": (count, self.num_classes), "box": (count, 4), "centerness": (count,)},
+            )
             scores = sigmoid(arrays["class"]) * sigmoid(arrays["centerness"])[:, None]
             distances = np.exp(np.minimum(arrays["box"].astype(np.float64), self.largest_log))
             boxes = self._boxes(distances, np.arange(len(self.cells)))

@@ -15,7 +15,7 @@ from ytrue.boxes import clip
 from ytrue.contract import IGNORE, POSITIVE, Assignment, Spec, Target
 from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.encoders.batches import check_mask_size, starts_of
-from ytrue.encoders.detections import choose
+from ytrue.encoders.detections import check_outputs, choose
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.rasters import draw, read_runs, write_masks
 from ytrue.encoders.threads import run_split
@@ -242,6 +242,15 @@ class MaskEncoder(Configured):
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: {', '.join(missing)} are missing"
             )
+        count, width = len(self.boxes.grid), arrays["prototypes"].shape[-1]
+        check_outputs(
+            arrays,
+            **{
+                "class": (count, self.num_classes),
+                "box": (count, 4),
+                "coefficients": (count, width),
+            },
+        )
         boxes = self.boxes.boxes_of(arrays["box"])
         rows, labels, scores = choose(arrays["class"], boxes, **options)
         masks = self.masks_of(boxes[rows], arrays["coefficients"][rows], arrays["prototypes"])

@@ -14,7 +14,7 @@ from ytrue.annotations import Annotations, Polygon
 from ytrue.contract import POSITIVE, Assignment, Spec, Target
 from ytrue.encoders.batches import bytes_of, new_targets, starts_of
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import choose, sigmoid
+from ytrue.encoders.detections import check_outputs, choose, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.polygons import (
     GROWTH,
@@ -272,6 +272,7 @@ class PolygonEncoder(Configured):
         polygon = arrays["polygon"].reshape(-1, self.bins, 3)
         if {"class", "objectness", "box"} <= arrays.keys():
             scores, boxes = self.boxes.predicted(arrays)
+            check_outputs({"polygon": polygon}, polygon=(len(boxes), self.bins, 3))
             rows, labels, scores = choose(scores, boxes, logits=False, **options)
             polar = self._predicted(polygon[rows], rows, vertex_threshold)
             outlines = polygons_of(boxes[rows], polar)

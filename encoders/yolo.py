@@ -22,7 +22,7 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import detect, sigmoid
+from ytrue.encoders.detections import check_outputs, detect, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
@@ -379,7 +379,7 @@ class YoloEncoder(Configured):
             options: for predictions: those of `ytrue.encoders.detections.detect` but `logits`.
 
         Raises:
-            ValueError: arrays that are neither.
+            ValueError: arrays that are neither, or a prediction of another grid or other classes.
         """
         if {"class", "objectness", "box"} <= arrays.keys():
             scores, boxes = self.predicted(arrays)
@@ -396,14 +396,22 @@ class YoloEncoder(Configured):
 
         Args:
             arrays: a prediction, as in `decode`.
+
+        Raises:
+            ValueError: it is of another grid or other classes.
         """
-        classes = sigmoid(arrays["class"].reshape(len(self.boxes), self.num_classes))
+        count = len(self.boxes)
+        check_outputs(
+            arrays,
+            **{"class": (count, self.num_classes), "objectness": (count,), "box": (count, 4)},
+        )
+        classes = sigmoid(arrays["class"].reshape(count, self.num_classes))
         scores = classes * sigmoid(arrays["objectness"].reshape(-1, 1))
         raw = arrays["box"].reshape(-1, 4)
         low, high = self.offset_range
         offsets = low + (high - low) * sigmoid(raw[:, :2]).astype(np.float64)
         logs = np.minimum(raw[:, 2:], LARGEST_LOG)
-        return scores, self._boxes(offsets, logs, np.arange(len(self.boxes)))
+        return scores, self._boxes(offsets, logs, np.arange(count))
 
     def target_boxes(self, box: NDArray[Any], places: NDArray[np.integer]) -> NDArray[np.float32]:
         """Return (M, 4) boxes, pixels, of some places of a target's (..., A, 4) box array."""

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ytrue.errors import check_count
 from ytrue.model.heads import Head, Sharing
 from ytrue.model.layers import Shape
 
@@ -43,7 +44,8 @@ class BoxHeads(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_classes = num_classes
+        self.num_classes = check_count("num_classes", num_classes)
+        check_count("anchors", anchors)
         common: dict[str, Any] = {
             "levels": levels,
             "activation": activation,

@@ -10,7 +10,9 @@ from typing import Any, Final, Literal, get_args
 import keras
 import tensorflow as tf
 
-from ytrue.errors import check_choice
+from ytrue.datasets.augment import NAMED
+from ytrue.encoders.frozen import set_counts
+from ytrue.errors import check_choice, check_from_zero, check_whole
 
 OptimizerName = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -82,25 +84,31 @@ class Recipe:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("epochs", 1, math.inf),
-            ("batch_size", 1, math.inf),
-            ("warmup_epochs", 0, math.inf),
-            ("momentum", 0, 1),
-            ("clip_norm", 0, math.inf),
-            ("average", 0, 1),
-            ("drop_connect", 0, 1),
+        set_counts(self, "epochs", "batch_size")
+        check_whole("seed", self.seed, 0)
+        for name in (
+            "warmup_epochs",
+            "clip_norm",
+            "gamma",
+            "box_weight",
+            "xy_weight",
+            "mask_weight",
         ):
+            check_from_zero(name, getattr(self, name))
+        for name in ("momentum", "average", "drop_connect"):
             value = getattr(self, name)
-            if not low <= value <= high or value == high:
-                top = "" if high == math.inf else f" and below {high}"
-                raise ValueError(f"{name}={value}: expected a number from {low}{top}")
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}={value}: expected a number from 0 and below 1")
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha={self.alpha}: expected a weight in [0, 1], or None")
+        if isinstance(self.augment, str):
+            check_choice("augment", self.augment, NAMED)
         for name, allowed in (("optimizer", OptimizerName), ("precision", Precision)):
             check_choice(name, getattr(self, name), get_args(allowed))
         for name in ("learning_rate", "weight_decay"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name}={value}: expected a number from 0, or None")
+            if value is not None:
+                check_from_zero(name, value)
 
     @property
     def peak_rate(self) -> float:
@@ -124,7 +132,11 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Recipe:
-        """Return the recipe that `config()` described."""
+        """Return the recipe that `config()` described.
+
+        Raises:
+            ValueError: one with an augmentation of one's own, which is described in words only.
+        """
         return cls(**{field.name: config[field.name] for field in fields(cls)})
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from ytrue.auditing import Audit, audit
 from ytrue.contract import Encoder
 from ytrue.datasets.tfdata import Report, pipeline
-from ytrue.errors import DataError
+from ytrue.errors import DataError, check_count, check_from_zero
 from ytrue.files import replace_file
 from ytrue.jointauditing import JointAudit
 from ytrue.model.averaging import WeightAverage
@@ -54,10 +54,10 @@ STATE_FILE: Final = "state.npz"
 HISTORY_FILE: Final = "history.json"
 LOGS: Final = "logs"
 _IDENTITY: Final = (
-    "digest", "network", "classes", "class_ids", "landmarks", "resize", "data", "validation",
-    "pretrained",
+    "network", "model", "encoder", "classes", "class_ids", "landmarks", "resize", "recipe",
+    "pretrained", "digest",
 )  # fmt: skip
-"""What of a run's description must be equal for it to be gone on with, model and recipe aside."""
+"""What of a run's description must be equal for it to be gone on with, the datasets aside."""
 
 
 AnyAudit = Audit | PointAudit | JointAudit
@@ -122,6 +122,7 @@ class Watch:
     """What a run tells while it goes on; every part may be left out.
 
     Attributes:
+        resumed: called with the epochs that are done where the folder holds the run already.
         moment: called after every step.
         epoch: called with the epoch's entry of the history.
         report: counts what augmentation dropped, and lists the images that were skipped.
@@ -129,6 +130,7 @@ class Watch:
             that is evaluated: name -> (H, W, 3) uint8.
     """
 
+    resumed: Callable[[int], None] | None = None
     moment: Callable[[Moment], None] | None = None
     epoch: Callable[[Mapping[str, Any]], None] | None = None
     report: Report = field(default_factory=Report)
@@ -190,7 +192,9 @@ def train(
     """
     recipe = Recipe() if recipe is None else recipe
     watch = Watch() if watch is None else watch
-    _check(dataset, encoder, validation, evaluate_every, max_lost)
+    check_count("evaluate_every", evaluate_every)
+    check_from_zero("save_every", save_every)
+    _check(dataset, encoder, validation, max_lost)
     report = audit(dataset, encoder, resize=resize)
     if report.lost_share > max_lost:
         raise LostObjectsError(report, max_lost)
@@ -210,12 +214,7 @@ def train(
     return Detector.load(folder, "last")
 
 
-def _check(
-    dataset: Dataset, encoder: Encoder, validation: Dataset | None, evaluate_every: int,
-    max_lost: float,
-) -> None:  # fmt: skip
-    if evaluate_every < 1:
-        raise ValueError(f"evaluate_every={evaluate_every}: expected at least 1")
+def _check(dataset: Dataset, encoder: Encoder, validation: Dataset | None, max_lost: float) -> None:
     if not 0 <= max_lost <= 1:
         raise ValueError(f"max_lost={max_lost}: expected a share in [0, 1]")
     if validation is not None and validation.classes != dataset.classes:
@@ -299,6 +298,8 @@ class _Run:
             self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
             self.sums, self.history = meta["sums"], meta["history"]
             self._write_history()
+            if self.watch.resumed is not None:
+                self.watch.resumed(self.epoch)
 
     def variables(self) -> dict[str, Any]:
         """Return everything that a step changes, by name."""
@@ -517,21 +518,32 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     there = read_run(folder)
     wanted = json.loads(json.dumps(wanted))
     differs = [
-        f"{name} {there.get(name)!r} there, {wanted[name]!r} asked for"
-        for name in _IDENTITY
-        if there.get(name) != wanted[name]
+        f"the {name} is of other images or annotations"
+        for name, part in (("training data", "data"), ("validation", "validation"))
+        if there.get(part) != wanted[part]
     ]
-    for part in ("model", "recipe"):
-        differs += [
-            f"{name} {there.get(part, {}).get(name)!r} there, {value!r} asked for"
-            for name, value in wanted[part].items()
-            if there.get(part, {}).get(name) != value
-        ]
+    for name in _IDENTITY:
+        differs += _differences(name, there.get(name), wanted[name])
+    if len(differs) > 1:
+        differs = [said for said in differs if not said.startswith("digest ")]  # of what was named
     if differs:
         raise DataError(
             f"the folder holds another run: {'; '.join(differs)}", where=folder / RUN_FILE,
             do="train into another folder, or with the settings of that run",
         )  # fmt: skip
+
+
+def _differences(name: str, there: Any, wanted: Any) -> list[str]:
+    """Return in words where two JSON values differ; of two objects each part that does."""
+    if there == wanted:
+        return []
+    if not isinstance(there, dict) or not isinstance(wanted, dict):
+        return [f"{name} {there!r} there, {wanted!r} asked for"]
+    return [
+        said
+        for key in sorted(there.keys() | wanted.keys())
+        for said in _differences(f"{name}/{key}", there.get(key), wanted.get(key))
+    ]
 
 
 def _digest(dataset: Dataset) -> str:

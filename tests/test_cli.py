@@ -257,6 +257,24 @@ WRONG = [
         "x: no weights there; expected an .h5 file",
     ),
     (("predict", "nowhere", "data.json"), "nowhere: no run.json in it; name the folder"),
+    (
+        ("audit", "data.json", "--task", "fcos", "--anchor-scale", "3"),
+        "--anchor-scale is of anchors: --task fcos has none of presets",
+    ),
+    (
+        ("audit", "data.json", "--task", "centernet", "--preset", "retinanet"),
+        "--preset is of anchors: --task centernet has none of presets",
+    ),
+    (
+        ("predict", "nowhere", "data.json", "--runtime", "tflite", "--batch-size", "4"),
+        "--batch-size 4: a TFLite file takes one image at a time",
+    ),
+    (
+        ("export", "nowhere", "-o", "x", "--to", "int8"),
+        "--to int8 needs --representative FOLDER: its images set the 8-bit ranges",
+    ),
+    (("train", "data.json", "-o", "r", "--save-every", "-5"), "save_every=-5.0: expected a number"),
+    (("train", "data.json", "-o", "r", "--augment", "x"), "augment='x': expected one of none"),
     (("predict", "nowhere"), "name image files or folders, or a dataset with --ids"),
     (
         ("predict", "nowhere", "--hold-out", "2"),

@@ -205,6 +205,13 @@ def test_folding_keeps_the_outputs(d0):
     assert not any("moving" in weight.path for weight in folded.weights)
 
 
+@pytest.mark.parametrize("change", [{"num_classes": 0}, {"num_classes": 2, "anchors": 0}])
+def test_a_network_without_outputs_is_refused(change):
+    name = "anchors" if "anchors" in change else "num_classes"
+    with pytest.raises(ValueError, match=f"{name}=0: expected a whole number above 0"):
+        EfficientDet("nano", **change)
+
+
 @pytest.mark.parametrize("count", [1, 2])  # of one image the gates go into the kernels
 def test_a_graph_of_a_folded_model_holds_its_weights(d0, count):
     x = tf.constant(images(5, count, 128, 96, 3))

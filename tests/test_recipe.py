@@ -30,13 +30,20 @@ def test_the_rate_is_proportional_to_the_batch(batch, wanted):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs=0: expected a number from 1"),
+        ({"epochs": 0}, "epochs=0: expected a whole number above 0"),
+        ({"epochs": 1.5}, "epochs=1.5: expected a whole number above 0"),
+        ({"seed": -1}, "seed=-1: expected a whole number of at least 0"),
+        ({"augment": "foo"}, "augment='foo': expected one of none, flip, mild, light, strong"),
+        ({"alpha": 1.5}, r"alpha=1.5: expected a weight in \[0, 1\], or None"),
+        ({"gamma": -1.0}, "gamma=-1.0: expected a number from 0"),
+        ({"mask_weight": math.nan}, "mask_weight=nan: expected a number from 0"),
+        ({"box_weight": math.inf}, "box_weight=inf: expected a number from 0"),
         ({"batch_size": 0}, "batch_size=0: expected"),
         ({"optimizer": "adam"}, "optimizer='adam': expected one of sgd, adamw"),
         ({"precision": "float64"}, "precision='float64': expected one of float32, mixed_bfloat16"),
         ({"momentum": 1.0}, "momentum=1.0: expected a number from 0 and below 1"),
         ({"average": -0.1}, "average=-0.1: expected"),
-        ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a number from 0, or None"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0: expected a number from 0"),
         ({"weight_decay": math.inf}, "weight_decay=inf: expected"),
     ],
 )

@@ -52,6 +52,22 @@ def encoders():
     }
 
 
+@pytest.mark.parametrize("name", [name for name in encoders() if name != "pose"])
+def test_outputs_of_other_classes_or_another_size_are_not_decoded(name):
+    encoder = encoders()[name]
+    model = build_model(encoder, "nano")
+    for images in (np.zeros((1, *SIZE, 3)), np.zeros((1, 96, 96, 3))):
+        outputs = {key: array[0].numpy() for key, array in model(images).items()}
+        if images.shape[1:3] == SIZE:
+            outputs |= {k: outputs[k][..., :-1] for k in ("class", "heatmap") if k in outputs}
+            if name == "global":
+                continue  # one class: nothing is left to be cut
+        elif name == "global":
+            continue  # as many slots at any size
+        with pytest.raises(ValueError, match="are network and encoder of one"):
+            encoder.decode(outputs)
+
+
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zz-tasks")

@@ -208,22 +208,29 @@ def test_a_finished_run_is_not_trained_again(finished, shapes):
     detector, folder, *_ = finished
     learnt, held = load(shapes).hold_out(4)
     before = (folder / "last.weights.h5").read_bytes()
-    moments = []
+    moments, done = [], []
     train(
         learnt, detector.encoder, folder, Recipe(epochs=1, batch_size=3, deterministic=False),
-        variant="nano", validation=held, max_lost=1.0, watch=Watch(moment=moments.append),
+        variant="nano", validation=held, max_lost=1.0,
+        watch=Watch(moment=moments.append, resumed=done.append),
     )  # fmt: skip
     assert not moments
+    assert done == [1]
     assert (folder / "last.weights.h5").read_bytes() == before
 
 
 def test_a_folder_of_another_run_is_refused(finished, shapes):
-    detector, folder, *_ = finished
+    _, folder, *_ = finished
     learnt, held = load(shapes).hold_out(4)
-    message = r"run.json: the folder holds another run: epochs 1 there, 5 asked for; train into"
+    message = (
+        "run.json: the folder holds another run: the training data is of other images or "
+        "annotations; encoder/grid/anchor_scale 4.0 there, 3.0 asked for; recipe/epochs 1 there, "
+        "5 asked for; train into"
+    )
+    other = preset("ytrue", (64, 96), learnt.num_classes, anchor_scale=3.0)
     with pytest.raises(DataError, match=message):
         train(
-            learnt, detector.encoder, folder,
+            learnt.subset(range(6)), other, folder,
             Recipe(epochs=5, batch_size=3, deterministic=False), variant="nano", validation=held, max_lost=1.0,
         )  # fmt: skip
 

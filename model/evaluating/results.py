@@ -316,8 +316,8 @@ class Border:
                     "mend the dataset, or leave out this image's results",
                 )
         return RefusedError(
-            f"no image {short(image_id)} in {self._dataset.source}",
-            "name the dataset that the results were made for",
+            f"no image {short(image_id)} in the {len(self._dataset)} of {self._dataset.source}",
+            "name the dataset that the results were made for, and the part of it",
         )
 
     def label(self, category_id: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -9,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
+from ytrue.errors import check_from_zero
 from ytrue.model.losses.boxes import KINDS, Kind, decode_offsets, huber_loss, iou_loss
 from ytrue.model.losses.focal import check, focal_loss
 from ytrue.model.losses.forms import Form, arrays_of, check_equal
@@ -64,8 +66,8 @@ class DetectionLoss:
         count_zeros: bool = True,
     ) -> None:
         check(alpha, gamma, label_smoothing)
-        if not delta > 0:
-            raise ValueError(f"delta={delta}: expected more than 0")
+        if not 0 < delta < math.inf:
+            raise ValueError(f"delta={delta}: expected a number above 0")
         if iou is not None and iou not in KINDS:
             raise ValueError(f"iou={iou!r}: expected one of {', '.join(KINDS)}, or None")
         if iou is not None and anchors is None:
@@ -76,6 +78,12 @@ class DetectionLoss:
             raise ValueError(f"normalizer={normalizer!r}: expected 'batch' or 'moving_average'")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum={momentum}: expected a share in [0, 1)")
+        for name, value in (
+            ("box_weight", box_weight),
+            ("iou_weight", iou_weight),
+            ("offset", offset),
+        ):
+            check_from_zero(name, value)
         self.focal = {"alpha": alpha, "gamma": gamma, "label_smoothing": label_smoothing}
         self.delta = delta
         self.iou: Kind | None = iou

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from ytrue.contract import part_of, parts_of
+from ytrue.errors import check_from_zero
 
 
 class Loss(Protocol):
@@ -45,7 +46,7 @@ class JointLoss:
         weights: name of the head -> weight; 1 where none is given.
 
     Raises:
-        ValueError: a weight for no head.
+        ValueError: a weight for no head, or below 0.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class JointLoss:
             raise ValueError(
                 f"weights for {', '.join(sorted(unknown))}: the heads are {', '.join(losses)}"
             )
+        for name, weight in self.weights.items():
+            check_from_zero(f"weights[{name!r}]", weight)
 
     @property
     def parts(self) -> tuple[str, ...]:

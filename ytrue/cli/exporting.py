@@ -39,6 +39,8 @@ def export(
     Example: ytrue export run -o exported --to float32 --to int8 --representative photos/
     """
     formats = tuple(to or ("saved_model", "float32", "float16"))
+    if "int8" in formats and representative is None:
+        raise ValueError("--to int8 needs --representative FOLDER: its images set the 8-bit ranges")
     with silent_start():
         from ytrue.model.export import export as export_detector
         from ytrue.model.predict import Detector, frames, image_files

@@ -123,6 +123,8 @@ def predict(
         from ytrue.model.predict import Timing, records_of, with_class_ids
         from ytrue.model.predict import predict as predict_images
 
+    if runtime == "tflite" and batch_size != 1:
+        raise ValueError(f"--batch-size {batch_size}: a TFLite file takes one image at a time")
     if hold_out is not None and ids is None:
         raise ValueError("--hold-out belongs to a dataset: name it with --ids")
     dataset = None if ids is None else load_telling(ids, format, images, False)

@@ -62,6 +62,13 @@ def encoder_of(task: str, choices: Choices, dataset: Dataset) -> Encoder:
         ValueError: no such task or setting, or a value out of range.
     """
     check_choice("--task", task, tuple(TASK_BUILDERS))
+    if task not in _ON_ANCHORS:
+        for option, said in (
+            ("--preset", choices.preset != Choices.preset),
+            ("--anchor-scale", choices.anchor_scale is not None),
+        ):
+            if said:
+                raise ValueError(f"{option} is of anchors: --task {task} has none of presets")
     if dataset.num_classes == 0:
         raise DataError(
             "the dataset has no classes", where=dataset.source, do="check the annotation file"
@@ -109,6 +116,8 @@ def _value(text: str) -> Any:
     return text
 
 
+_ON_ANCHORS: Final = ("box", "mask", "pose")
+"""The tasks whose boxes stand on the anchors of a preset."""
 _BOX_NAMES: Final = ("num_scales", "aspect_ratios", "min_level", "max_level")
 _KEYPOINT_NAMES: Final = ("grid", "stride", "points_per_cell", "slots", "classes", "hidden")
 _POSE_NAMES: Final = ("margin", "rival_share")
