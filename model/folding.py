@@ -4,16 +4,17 @@ In inference a batch norm is x * scale + shift, channel by channel, so its scale
 kernel and the rest into a bias. Where batch norms of several levels share one kernel, each level
 gets a kernel of its own. The pyramid's fusion weights become the shares that they stand for.
 
-A folded model does not learn, so the graphs made of it hold its weights as constants: oneDNN lays
-a constant kernel out once, a variable's with every call.
+A folded model does not learn, so the graphs made of a small one hold its weights as constants:
+oneDNN lays a constant kernel out once, a variable's with every call.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,11 @@ from ytrue.model.bifpn import Fuse
 from ytrue.model.layers import ConvNorm
 
 Model = TypeVar("Model", bound=keras.Model)
+
+CONSTANT_BYTES: Final = 32_000_000
+"""Most weights, bytes, that are constants: up to D1 and lite2. A graph and what TensorFlow makes of
+it hold about twelve copies of a constant, and the images of larger networks are so large that the
+layout of kernels takes next to no time."""
 
 
 def folded(model: Model) -> Model:
@@ -48,25 +54,32 @@ def folded(model: Model) -> Model:
 
 @contextmanager
 def constant_weights(model: keras.Model) -> Iterator[None]:
-    """Where a graph is made of a folded model, let its weights be constants of the graph.
+    """Where a graph is made of a small folded model, let its weights be constants of the graph.
 
-    Elsewhere, and within a model for which this was done, it does nothing.
+    Elsewhere, and within the call of a model that asked for the same, it does nothing.
     """
-    if not model.get_config()["folded"] or tf.executing_eagerly() or _CONSTANT.get():
+    if not model.get_config()["folded"] or tf.executing_eagerly() or _ASKED.get():
         yield
         return
-    with tf.init_scope():
-        values = [weight.numpy() for weight in model.weights]
-    constants = zip(model.weights, map(_constant, values), strict=True)
-    token = _CONSTANT.set(True)
+    asked = _ASKED.set(True)
     try:
-        with keras.StatelessScope(state_mapping=constants):
+        with _constants_of(model) if _bytes(model) <= CONSTANT_BYTES else nullcontext():
             yield
     finally:
-        _CONSTANT.reset(token)
+        _ASKED.reset(asked)
 
 
-_CONSTANT: ContextVar[bool] = ContextVar("constant", default=False)
+_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+def _constants_of(model: keras.Model) -> Any:
+    with tf.init_scope():
+        values = [weight.numpy() for weight in model.weights]
+    return keras.StatelessScope(zip(model.weights, map(_constant, values), strict=True))
+
+
+def _bytes(model: keras.Model) -> int:
+    return 4 * sum(math.prod(weight.shape) for weight in model.weights)  # all are float32
 
 
 def _constant(value: NDArray[Any]) -> tf.Tensor:

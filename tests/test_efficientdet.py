@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from ytrue.encoders import AnchorGrid
-from ytrue.model import BiFPN, EfficientDet, EfficientNet, Head
+from ytrue.model import BiFPN, EfficientDet, EfficientNet, Head, folding
 from ytrue.model.bifpn import FUSIONS, Fuse, cell_nodes, downsampled, upsampled
 from ytrue.model.layers import ConvNorm
 from ytrue.model.variants import DETECTORS
@@ -222,6 +222,17 @@ def test_a_graph_of_a_folded_model_holds_its_weights(d0, count):
     found = graph(x)
     for name, array in d0(x).items():
         np.testing.assert_allclose(found[name], array, atol=1e-4)
+
+
+def test_a_large_folded_model_keeps_its_variables(monkeypatch):
+    model = EfficientDet("nano", num_classes=3)
+    x = tf.constant(images(5, 1, 64, 64, 3))
+    folded = model.fold()
+    # Its backbone alone is small.
+    monkeypatch.setattr(folding, "CONSTANT_BYTES", 4 * folded.count_params() - 1)
+    graph = tf.function(folded).get_concrete_function(x)
+    assert len(graph.captured_inputs) == len(folded.weights)
+    np.testing.assert_allclose(graph(x)["class"], model(x)["class"], atol=1e-4)
 
 
 def test_a_bias_of_zeros_is_left_to_be_fused():

@@ -16,7 +16,7 @@ from ytrue import DataError
 from ytrue.encoders import BoxCoder, preset
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect
-from ytrue.model import Detector, EfficientDet
+from ytrue.model import Detector, EfficientDet, folding
 from ytrue.model.export import export, load_export
 from ytrue.model.exporting import decoder as decoder_file
 from ytrue.model.exporting import runtimes
@@ -342,6 +342,22 @@ def test_a_model_of_mixed_precision_is_exported_in_float32(tmp_path):
     found = load_export(folder, "saved_model")(x)
     np.testing.assert_allclose(found["scores"], scores, atol=1e-6)
     np.testing.assert_allclose(found["boxes"], boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize("constant", [folding.CONSTANT_BYTES, 0])
+def test_a_saved_model_keeps_each_weight_once(constant, tmp_path, monkeypatch):
+    """In the graph where the model is small, in the variables' file where it is large."""
+    monkeypatch.setattr(folding, "CONSTANT_BYTES", constant)
+    made = detector("nano", (64, 64), 2)
+    path = export(made, tmp_path / "once", ("saved_model",))
+    weights = 4 * made.model.fold().count_params()
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    assert weights < size < 1.8 * weights
+    x = images(2, 1, (64, 64))
+    _, boxes, scores = reference(made, x)
+    found = load_export(path, "saved_model")(x)
+    np.testing.assert_allclose(found["scores"], scores, atol=1e-3)
+    np.testing.assert_allclose(found["boxes"], boxes, atol=1e-2, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ class Prediction(tf.Module):
 
     def __init__(self, model: Any, decode: Decode, image_size: tuple[int, int]) -> None:
         super().__init__(name="prediction")
-        # A call, as a SavedModel would keep the model itself; its weights are in the graph.
+        # A call: a SavedModel would keep the model itself.
         self._forward = partial(model, training=False)
         self._lite = model.backbone.lite
         self._size = image_size
@@ -39,7 +39,11 @@ class Prediction(tf.Module):
         float32 arrays by name.
         """
         spec = tf.TensorSpec((batch, *self._size, 3), tf.uint8, name="images")
-        return tf.function(self._predict, autograph=False).get_concrete_function(spec)
+        function = tf.function(self._predict, autograph=False).get_concrete_function(spec)
+        read = {id(handle) for handle in function.captured_inputs}
+        # A SavedModel keeps what is tracked here: the weights that are no constants of the graph.
+        self.weights = [one for one in function.variables if id(one.handle) in read]
+        return function
 
     def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._decode(self._forward(self._normalised(images)))
