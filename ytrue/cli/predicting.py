@@ -251,14 +251,14 @@ def _sources(paths: list[Path], dataset: Dataset | None) -> list[Source]:
     """Return the files named, or the dataset's images; of both: the files, with its ids."""
     from ytrue.model.predict import image_files, images_of, with_ids
 
-    if dataset is None:
-        if not paths:
+    if not paths:
+        if dataset is None:
             raise ValueError("name image files or folders, or a dataset with --ids")
-        left_out: dict[Path, list[Path]] = {}
-        files = image_files(paths, left_out)
-        _tell_left_out(left_out)
-        return files
-    return with_ids(image_files(paths), dataset) if paths else images_of(dataset)
+        return images_of(dataset)
+    left_out: dict[Path, list[Path]] = {}
+    files = image_files(paths, left_out)
+    _tell_left_out(left_out)
+    return files if dataset is None else with_ids(files, dataset)
 
 
 def _tell_left_out(left_out: Mapping[Path, Sequence[Path]]) -> None:
