@@ -27,7 +27,7 @@ from ytrue.encoders.batches import (
     run_kernel,
 )
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
-from ytrue.encoders.detections import check_outputs, detect
+from ytrue.encoders.detections import detect, outputs_of
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import claims, matching, objects
@@ -357,8 +357,8 @@ class AnchorEncoder(Configured):
         """
         if "class" in arrays and "box" in arrays:
             count = len(self.grid)
-            check_outputs(arrays, **{"class": (count, self.num_classes), "box": (count, 4)})
-            return detect(arrays["class"], self.boxes_of(arrays["box"]), **options)
+            told = outputs_of(arrays, {"class": (count, self.num_classes), "box": (count, 4)})
+            return detect(told["class"], self.boxes_of(told["box"]), **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, label, box, "

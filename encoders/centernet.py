@@ -20,7 +20,7 @@ from ytrue.encoders.batches import (
     run_kernel,
 )
 from ytrue.encoders.cellgrid import CellGrid
-from ytrue.encoders.detections import check_outputs, detect_peaks
+from ytrue.encoders.detections import detect_peaks, outputs_of
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import frame_size
 from ytrue.encoders.kernels import objects
@@ -269,7 +269,8 @@ class CenterNetEncoder(Configured):
                 suppression).
 
         Raises:
-            ValueError: arrays that are neither, or an option out of range.
+            ValueError: arrays that are neither, a prediction of another grid or other classes, or
+                an option out of range.
         """
         if {"state", "label", "size", "offset", "object"} <= arrays.keys():
             rows = first_positions(arrays)
@@ -285,9 +286,9 @@ class CenterNetEncoder(Configured):
                 f"the heat map has {rows}x{columns} cells, the encoder {grid[0]}x{grid[1]}: are network "
                 "and encoder of one stride?"
             )
-        shape = {"heatmap": self.num_classes, "size": 2, "offset": 2}
-        check_outputs(arrays, **{name: (rows, columns, last) for name, last in shape.items()})
-        return detect_peaks(arrays["heatmap"], lambda cells: self._boxes(arrays, cells), **options)
+        axes = {"heatmap": self.num_classes, "size": 2, "offset": 2}
+        told = outputs_of(arrays, {name: (rows, columns, last) for name, last in axes.items()})
+        return detect_peaks(told["heatmap"], lambda cells: self._boxes(told, cells), **options)
 
     def _boxes(
         self, arrays: Mapping[str, NDArray[Any]], cells: NDArray[np.int64]

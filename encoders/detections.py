@@ -118,21 +118,27 @@ def choose(
     return rows[kept], labels[kept], scores[kept]
 
 
-def check_outputs(arrays: Mapping[str, NDArray[Any]], **shapes: tuple[int, ...]) -> None:
-    """Raise ValueError if a network's outputs are not those of the encoder.
+def outputs_of(
+    arrays: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, NDArray[Any]]:
+    """Return a network's outputs for one image in the shapes of the encoder.
 
     Args:
-        arrays: of one example; the axes before the last may be any that hold as much.
-        shapes: name -> what it is to have.
+        arrays: the axes before the last may be any that hold as much.
+        shapes: name -> shape; of one axis: the last one, too, may be split.
+
+    Raises:
+        ValueError: an output holds more or less, or its last axis is another.
     """
     for name, shape in shapes.items():
         given = arrays[name].shape
-        rows = len(shape) > 1
-        if math.prod(given) != math.prod(shape) or (rows and given[-1:] != shape[-1:]):
+        split = len(shape) > 1 and given[-1:] != shape[-1:]
+        if split or math.prod(given) != math.prod(shape):
             raise ValueError(
                 f"{name} is of shape {given}, expected {shape}: are network and encoder of one "
                 "size, one grid and the same classes?"
             )
+    return {name: arrays[name].reshape(shape) for name, shape in shapes.items()}
 
 
 def detect_peaks(

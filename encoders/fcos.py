@@ -23,7 +23,7 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import check_outputs, detect, sigmoid
+from ytrue.encoders.detections import detect, outputs_of, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.fcos import Record, Rules, Targets, encode_images
@@ -320,12 +320,12 @@ class FCOSEncoder(Configured):
         """
         if {"class", "centerness", "box"} <= arrays.keys():
             count = len(self.cells)
-            check_outputs(
+            told = outputs_of(
                 arrays,
-                **{"class": (count, self.num_classes), "box": (count, 4), "centerness": (count,)},
+                {"class": (count, self.num_classes), "box": (count, 4), "centerness": (count,)},
             )
-            scores = sigmoid(arrays["class"]) * sigmoid(arrays["centerness"])[:, None]
-            distances = np.exp(np.minimum(arrays["box"].astype(np.float64), self.largest_log))
+            scores = sigmoid(told["class"]) * sigmoid(told["centerness"])[:, None]
+            distances = np.exp(np.minimum(told["box"].astype(np.float64), self.largest_log))
             boxes = self._boxes(distances, np.arange(len(self.cells)))
             return detect(np.sqrt(scores), boxes, logits=False, **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():

@@ -20,7 +20,7 @@ from ytrue.contract import (
 )
 from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
 from ytrue.encoders.cellgrid import CellGrid, GridLike
-from ytrue.encoders.detections import check_outputs, detect_points, sigmoid
+from ytrue.encoders.detections import detect_points, outputs_of, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import keypoints as kernels
 from ytrue.encoders.kernels.keypoints import Points, Record, Rules, Targets
@@ -357,14 +357,14 @@ class KeypointGridEncoder(Configured):
             hold them, and the landmark for a prediction.
 
         Raises:
-            ValueError: arrays that are neither.
+            ValueError: arrays that are neither, or a prediction of another grid or other classes.
         """
         if {"class", "xy"} <= arrays.keys():
             count = self.num_slots
-            check_outputs(arrays, **{"class": (count, self.num_classes), "xy": (count, 2)})
+            told = outputs_of(arrays, {"class": (count, self.num_classes), "xy": (count, 2)})
             cell = np.arange(count) // self.points_per_cell
-            yx = self.cells.points(cell, sigmoid(arrays["xy"].reshape(-1, 2)))
-            return self.detect(arrays["class"].reshape(-1, self.num_classes), yx, **options)
+            yx = self.cells.points(cell, sigmoid(told["xy"]))
+            return self.detect(told["class"], yx, **options)
         if not {"state", "offset", "label", "object"} <= arrays.keys():
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: expected a target (state, offset, "

@@ -15,7 +15,7 @@ from ytrue.boxes import clip
 from ytrue.contract import IGNORE, POSITIVE, Assignment, Spec, Target
 from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.encoders.batches import check_mask_size, starts_of
-from ytrue.encoders.detections import check_outputs, choose
+from ytrue.encoders.detections import choose, outputs_of
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.rasters import draw, read_runs, write_masks
 from ytrue.encoders.threads import run_split
@@ -211,7 +211,7 @@ class MaskEncoder(Configured):
             options: for predictions: those of `ytrue.encoders.detections.detect`.
 
         Raises:
-            ValueError: arrays that are neither.
+            ValueError: arrays that are neither, or a prediction of another grid or other classes.
         """
         if "class" in arrays:
             return self._detections(arrays, **options)
@@ -243,17 +243,13 @@ class MaskEncoder(Configured):
                 f"decode got arrays named {sorted(arrays)}: {', '.join(missing)} are missing"
             )
         count, width = len(self.boxes.grid), arrays["prototypes"].shape[-1]
-        check_outputs(
+        told = outputs_of(
             arrays,
-            **{
-                "class": (count, self.num_classes),
-                "box": (count, 4),
-                "coefficients": (count, width),
-            },
+            {"class": (count, self.num_classes), "box": (count, 4), "coefficients": (count, width)},
         )
-        boxes = self.boxes.boxes_of(arrays["box"])
-        rows, labels, scores = choose(arrays["class"], boxes, **options)
-        masks = self.masks_of(boxes[rows], arrays["coefficients"][rows], arrays["prototypes"])
+        boxes = self.boxes.boxes_of(told["box"])
+        rows, labels, scores = choose(told["class"], boxes, **options)
+        masks = self.masks_of(boxes[rows], told["coefficients"][rows], arrays["prototypes"])
         return Annotations(boxes=boxes[rows], labels=labels, scores=scores, masks=masks)
 
     def masks_of(

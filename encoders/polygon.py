@@ -14,7 +14,7 @@ from ytrue.annotations import Annotations, Polygon
 from ytrue.contract import POSITIVE, Assignment, Spec, Target
 from ytrue.encoders.batches import bytes_of, new_targets, starts_of
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import check_outputs, choose, sigmoid
+from ytrue.encoders.detections import choose, outputs_of, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.polygons import (
     GROWTH,
@@ -265,19 +265,19 @@ class PolygonEncoder(Configured):
             options: for predictions: those of `YoloEncoder.decode`.
 
         Raises:
-            ValueError: arrays that are neither.
+            ValueError: arrays that are neither, or a prediction of another grid or other classes.
         """
         if "polygon" not in arrays:
             raise ValueError(f"decode got arrays named {sorted(arrays)}: polygon is missing")
-        polygon = arrays["polygon"].reshape(-1, self.bins, 3)
         if {"class", "objectness", "box"} <= arrays.keys():
             scores, boxes = self.boxes.predicted(arrays)
-            check_outputs({"polygon": polygon}, polygon=(len(boxes), self.bins, 3))
+            polygon = outputs_of(arrays, {"polygon": (len(boxes), self.bins, 3)})["polygon"]
             rows, labels, scores = choose(scores, boxes, logits=False, **options)
             polar = self._predicted(polygon[rows], rows, vertex_threshold)
             outlines = polygons_of(boxes[rows], polar)
             return Annotations(boxes[rows], labels, scores=scores, polygons=outlines)
         rows = self.boxes.first_places(arrays)
+        polygon = arrays["polygon"].reshape(-1, self.bins, 3)
         boxes = self.boxes.target_boxes(arrays["box"], rows)
         labels = arrays["label"].reshape(-1)[rows]
         return Annotations(boxes, labels, polygons=polygons_of(boxes, polygon[rows]))

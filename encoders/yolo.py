@@ -22,7 +22,7 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
-from ytrue.encoders.detections import check_outputs, detect, sigmoid
+from ytrue.encoders.detections import detect, outputs_of, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
@@ -401,13 +401,12 @@ class YoloEncoder(Configured):
             ValueError: it is of another grid or other classes.
         """
         count = len(self.boxes)
-        check_outputs(
+        told = outputs_of(
             arrays,
-            **{"class": (count, self.num_classes), "objectness": (count,), "box": (count, 4)},
+            {"class": (count, self.num_classes), "objectness": (count,), "box": (count, 4)},
         )
-        classes = sigmoid(arrays["class"].reshape(count, self.num_classes))
-        scores = classes * sigmoid(arrays["objectness"].reshape(-1, 1))
-        raw = arrays["box"].reshape(-1, 4)
+        scores = sigmoid(told["class"]) * sigmoid(told["objectness"])[:, None]
+        raw = told["box"]
         low, high = self.offset_range
         offsets = low + (high - low) * sigmoid(raw[:, :2]).astype(np.float64)
         logs = np.minimum(raw[:, 2:], LARGEST_LOG)

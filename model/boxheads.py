@@ -44,8 +44,8 @@ class BoxHeads(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_classes = check_count("num_classes", num_classes)
-        check_count("anchors", anchors)
+        self.num_classes = num_classes = check_count("num_classes", num_classes)
+        anchors = check_count("anchors", anchors)
         common: dict[str, Any] = {
             "levels": levels,
             "activation": activation,

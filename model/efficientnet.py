@@ -76,7 +76,7 @@ class InvertedBottleneck(keras.layers.Layer):
             SqueezeExcite(reduced, activation, name="excite", **common) if excite else None
         )
         self.project = ConvNorm(filters, 1, name="project", **conv)
-        # Of one image the gate is as well put into the kernel, which is smaller than the features.
+        # Of one image the gate may go into the kernel instead of the features, which are larger.
         self.gates_kernel = folded
         residual = strides == 1 and filters_in == filters
         self.drop = drop_connect(drop_rate, name="drop", **common) if residual else None
@@ -95,7 +95,7 @@ class InvertedBottleneck(keras.layers.Layer):
         y = self.depthwise(y, training=training)
         if self.excite is None:
             y = self.project(y, training=training)
-        elif self.gates_kernel and y.shape[0] == 1:
+        elif self.gates_kernel and _smaller(self.project, y):
             y = self.project(y, gate=self.excite.gate(y))
         else:
             y = self.project(self.excite(y), training=training)
@@ -106,6 +106,13 @@ class InvertedBottleneck(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of `call`'s result."""
         return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
+
+
+def _smaller(project: ConvNorm, x: tf.Tensor) -> bool:
+    """Return whether x is known to be one image, and larger than the kernel that projects it."""
+    images, height, width, _ = x.shape
+    known = images == 1 and None not in (height, width)
+    return known and height * width > project.filters
 
 
 @keras.saving.register_keras_serializable("ytrue")
@@ -192,6 +199,7 @@ class EfficientNet(keras.Model):
                 dtype="float32",
                 name="classifier",
             )
+        self.trainable = not folded
         self.build((None, None, None, 3))
         if pretrained is not None:
             from ytrue.model.pretrained import load_pretrained
@@ -220,7 +228,7 @@ class EfficientNet(keras.Model):
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> Any:
         """Return class probabilities (B, num_classes), or the features without top."""
-        with constant_weights(self):
+        with constant_weights(self, training):
             return self._outputs(images, training)
 
     def _outputs(self, images: tf.Tensor, training: bool | None) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import keras
 import tensorflow as tf
+from keras.src.backend import AutocastScope, in_stateless_scope  # public under no other name
 from numpy.typing import NDArray
 
 from ytrue.model.bifpn import Fuse
@@ -48,17 +49,18 @@ def folded(model: Model) -> Model:
             _copy(source.shares() if source.fusion_weights else [], target.weights)
         else:
             _copy(source.weights, target.weights)
-    copy.trainable = False
     return copy
 
 
 @contextmanager
-def constant_weights(model: keras.Model) -> Iterator[None]:
-    """Where a graph is made of a small folded model, let its weights be constants of the graph.
+def constant_weights(model: keras.Model, training: bool | None) -> Iterator[None]:
+    """Where a graph for prediction is made of a small folded model, let its weights be constants.
 
-    Elsewhere, and within the call of a model that asked for the same, it does nothing.
+    Elsewhere, where Keras has put other values in the weights' place, and within the call of a
+    model that asked for the same, it does nothing.
     """
-    if not model.get_config()["folded"] or tf.executing_eagerly() or _ASKED.get():
+    folded = model.get_config()["folded"] and not training
+    if not folded or tf.executing_eagerly() or in_stateless_scope() or _ASKED.get():
         yield
         return
     asked = _ASKED.set(True)
@@ -73,13 +75,14 @@ _ASKED: ContextVar[bool] = ContextVar("asked", default=False)
 
 
 def _constants_of(model: keras.Model) -> Any:
-    with tf.init_scope():
-        values = [weight.numpy() for weight in model.weights]
-    return keras.StatelessScope(zip(model.weights, map(_constant, values), strict=True))
+    with AutocastScope(None):  # as they are kept, whatever the layers compute in
+        with tf.init_scope():
+            values = [weight.numpy() for weight in model.weights]
+        return keras.StatelessScope(zip(model.weights, map(_constant, values), strict=True))
 
 
 def _bytes(model: keras.Model) -> int:
-    return 4 * sum(math.prod(weight.shape) for weight in model.weights)  # all are float32
+    return sum(tf.as_dtype(weight.dtype).size * math.prod(weight.shape) for weight in model.weights)
 
 
 def _constant(value: NDArray[Any]) -> tf.Tensor:

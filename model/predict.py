@@ -122,21 +122,25 @@ class Detector:
         check_choice("resize", self.resize, RESIZE_MODES)
 
     @cached_property
-    def _of_one_image(self) -> Callable[[Any], dict[str, Any]]:
-        return self._compiled(1)  # of a folded model faster than the general one
+    def _graphs(self) -> dict[int | None, Callable[[Any], dict[str, Any]]]:
+        """The compiled networks by the number of images they take; None: any."""
+        return {}
 
-    @cached_property
-    def _of_any_number(self) -> Callable[[Any], dict[str, Any]]:
-        return self._compiled(None)
+    def _graph(self, count: int) -> Callable[[Any], dict[str, Any]]:
+        """Return the compiled network for so many images.
 
-    def _compiled(self, batch: int | None) -> Callable[[Any], dict[str, Any]]:
+        A folded model that only sees single images has one of their own, which is faster.
+        """
         import tensorflow as tf
 
-        compiled: Callable[[Any], dict[str, Any]] = tf.function(
-            lambda images: self.model(images, training=False),
-            input_signature=[tf.TensorSpec((batch, *self.encoder.image_size, 3), tf.uint8)],
-        )
-        return compiled
+        single = count == 1 and None not in self._graphs and self.model.get_config()["folded"]
+        batch = 1 if single else None
+        if batch not in self._graphs:
+            self._graphs[batch] = tf.function(
+                lambda images: self.model(images, training=False),
+                input_signature=[tf.TensorSpec((batch, *self.encoder.image_size, 3), tf.uint8)],
+            )
+        return self._graphs[batch]
 
     def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
         """Return the detections of each image, with scores, in its pixels.
@@ -149,8 +153,8 @@ class Detector:
             ValueError: images of another shape or dtype.
         """
         images = checked_frames(images, self.encoder.image_size)
-        graph = self._of_one_image if len(images) == 1 else self._of_any_number
-        outputs = {name: array.numpy() for name, array in graph(images).items()}
+        found = self._graph(len(images))(images)
+        outputs = {name: array.numpy() for name, array in found.items()}
         decode: Any = self.encoder.decode  # each encoder has options of its own
         return [
             decode({name: array[row] for name, array in outputs.items()}, **options)

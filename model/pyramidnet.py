@@ -135,6 +135,7 @@ class PyramidNet(keras.Model):
         self.head_settings = {name: dict(head) for name, head in heads.items()}
         self.detection_loss: Loss | None = None
         self._meters = _Meters()
+        self.trainable = not folded
         self.build((None, None, None, 3))
 
     def _on(self, head: Mapping[str, Any]) -> list[int]:
@@ -160,7 +161,7 @@ class PyramidNet(keras.Model):
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Return the heads' outputs by name."""
-        with constant_weights(self):
+        with constant_weights(self, training):
             features = self.features(images, training=training)
             outputs = {name: head(features, training=training) for name, head in self.heads.items()}
         if len(outputs) == 1:
@@ -236,8 +237,9 @@ class PyramidNet(keras.Model):
     def fold(self) -> Self:
         """Return a copy for prediction whose batch norms are folded into the convolutions.
 
-        Outputs equal the model's to float32 rounding. The copy cannot be trained further, and
-        what is compiled of it, by `tf.function` or `predict`, keeps the weights of that moment.
+        Outputs equal the model's to float32 rounding. The copy cannot be trained further, and its
+        weights are not to be changed: what is compiled of it, by `tf.function` or `predict`, holds
+        those of a small model (`ytrue.model.folding.CONSTANT_BYTES`) as constants.
         """
         return folded(self)
 

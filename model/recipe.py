@@ -85,7 +85,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         set_counts(self, "epochs", "batch_size")
-        check_whole("seed", self.seed, 0)
+        object.__setattr__(self, "seed", check_whole("seed", self.seed, 0))
         for name in (
             "warmup_epochs",
             "clip_norm",

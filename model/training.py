@@ -19,7 +19,7 @@ import tensorflow as tf
 from ytrue.auditing import Audit, audit
 from ytrue.contract import Encoder
 from ytrue.datasets.tfdata import Report, pipeline
-from ytrue.errors import DataError, check_count, check_from_zero
+from ytrue.errors import DataError, check_count
 from ytrue.files import replace_file
 from ytrue.jointauditing import JointAudit
 from ytrue.model.averaging import WeightAverage
@@ -55,7 +55,7 @@ HISTORY_FILE: Final = "history.json"
 LOGS: Final = "logs"
 _IDENTITY: Final = (
     "network", "model", "encoder", "classes", "class_ids", "landmarks", "resize", "recipe",
-    "pretrained", "digest",
+    "pretrained",
 )  # fmt: skip
 """What of a run's description must be equal for it to be gone on with, the datasets aside."""
 
@@ -193,7 +193,8 @@ def train(
     recipe = Recipe() if recipe is None else recipe
     watch = Watch() if watch is None else watch
     check_count("evaluate_every", evaluate_every)
-    check_from_zero("save_every", save_every)
+    if not save_every >= 0:
+        raise ValueError(f"save_every={save_every}: expected seconds from 0")
     _check(dataset, encoder, validation, max_lost)
     report = audit(dataset, encoder, resize=resize)
     if report.lost_share > max_lost:
@@ -517,15 +518,17 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Raise DataError if the folder's run is not the one that is asked for."""
     there = read_run(folder)
     wanted = json.loads(json.dumps(wanted))
-    differs = [
-        f"the {name} is of other images or annotations"
-        for name, part in (("training data", "data"), ("validation", "validation"))
-        if there.get(part) != wanted[part]
-    ]
+    differs = []
+    for name, part in (("training data", "data"), ("validation data", "validation")):
+        digests = there.get(part), wanted[part]
+        if digests[0] is None and digests[1] is not None:
+            differs.append(f"it has no {name}, some are asked for")
+        elif digests[1] is None and digests[0] is not None:
+            differs.append(f"it has {name}, none are asked for")
+        elif digests[0] != digests[1]:
+            differs.append(f"its {name} are other images or annotations")
     for name in _IDENTITY:
         differs += _differences(name, there.get(name), wanted[name])
-    if len(differs) > 1:
-        differs = [said for said in differs if not said.startswith("digest ")]  # of what was named
     if differs:
         raise DataError(
             f"the folder holds another run: {'; '.join(differs)}", where=folder / RUN_FILE,

@@ -156,7 +156,7 @@ def test_what_does_not_go_together_is_named():
         ValueError, match="numbers of rows differ: .* of one image size and stride?"
     ):
         CenterNetLoss()(target, raw | {"size": raw["size"][:, 1:]})
-    with pytest.raises(ValueError, match="beta=-1: expected a number from 0"):
+    with pytest.raises(ValueError, match="beta=-1: expected a finite number from 0"):
         CenterNetLoss(beta=-1)
     with pytest.raises(ValueError, match=r"on=\[1\]: expected \[0\], the finest level"):
         CenterHead(3, 1, on=[1], levels=2)

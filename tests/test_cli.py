@@ -273,7 +273,10 @@ WRONG = [
         ("export", "nowhere", "-o", "x", "--to", "int8"),
         "--to int8 needs --representative FOLDER: its images set the 8-bit ranges",
     ),
-    (("train", "data.json", "-o", "r", "--save-every", "-5"), "save_every=-5.0: expected a number"),
+    (
+        ("train", "data.json", "-o", "r", "--save-every", "-5"),
+        "save_every=-5.0: expected seconds from 0",
+    ),
     (("train", "data.json", "-o", "r", "--augment", "x"), "augment='x': expected one of none"),
     (("predict", "nowhere"), "name image files or folders, or a dataset with --ids"),
     (

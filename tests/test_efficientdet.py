@@ -219,9 +219,30 @@ def test_a_graph_of_a_folded_model_holds_its_weights(d0, count):
     folded = d0.fold()
     graph = tf.function(folded).get_concrete_function(tf.TensorSpec(x.shape))
     assert not graph.captured_inputs
+    kernels = [op.inputs[1].op.type for op in graph.graph.get_operations() if op.type == "Conv2D"]
+    # Those of the last blocks are larger than the features, 8 x 6 and 4 x 3 cells.
+    assert kernels.count("Mul") == (5 if count == 1 else 0)
     found = graph(x)
     for name, array in d0(x).items():
         np.testing.assert_allclose(found[name], array, atol=1e-4)
+
+
+def test_a_folded_model_is_not_trained_when_it_comes_back(tmp_path):
+    folded = EfficientDet("nano", num_classes=3).fold()
+    folded.save(tmp_path / "folded.keras")
+    again = keras.saving.load_model(tmp_path / "folded.keras")
+    assert not folded.trainable_weights
+    assert not again.trainable_weights
+    assert not again.backbone.trainable_weights
+
+
+def test_other_values_in_the_weights_place_are_used():
+    folded = EfficientDet("nano", num_classes=3).fold()
+    x = tf.constant(images(5, 1, 64, 64, 3))
+    call = tf.function(lambda values: folded.stateless_call([], values, x)[0]["class"])
+    values = [tf.zeros(own.shape, own.dtype) for own in folded.non_trainable_variables]
+    assert not np.any(call(values))
+    assert np.all(folded(x)["class"])
 
 
 def test_a_large_folded_model_keeps_its_variables(monkeypatch):

@@ -213,3 +213,16 @@ def test_folding_keeps_the_outputs():
     np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
     with pytest.raises(ValueError, match="is folded already"):
         folded.fold()
+
+
+def test_folded_weights_are_constants_of_their_own_precision():
+    model = EfficientNet("lite0", num_classes=5, dtype="mixed_bfloat16").fold()
+    graph = tf.function(model).get_concrete_function(tf.TensorSpec((1, 64, 64, 3))).graph
+    constants = [tf.make_ndarray(op.get_attr("value")) for op in graph.get_operations()
+                 if op.type == "Const"]  # fmt: skip
+    for weight in (model.classifier.kernel, model.stem.kernels[0]):
+        wanted = weight.numpy()
+        assert any(
+            array.dtype == np.float32 and array.shape == wanted.shape and (array == wanted).all()
+            for array in constants
+        )

@@ -319,8 +319,8 @@ def test_arguments_that_do_not_go_together_are_named():
         ({"kind": "l2"}, "kind='l2': expected one of focal, bce"),
         ({"normalizer": "x"}, "normalizer='x': expected one of points, images"),
         ({"alpha": 1.5}, "alpha=1.5: expected a weight"),
-        ({"gamma": -1}, "gamma=-1: expected a number from 0"),
-        ({"xy_weight": -2}, "xy_weight=-2: expected a number from 0"),
+        ({"gamma": -1}, "gamma=-1: expected a finite number from 0"),
+        ({"xy_weight": -2}, "xy_weight=-2: expected a finite number from 0"),
         ({"kind": "bce", "alpha": 0.25}, "alpha=0.25: expected None with kind='bce'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -393,13 +393,13 @@ def test_l2_counts_kernels_only():
 
 def test_arguments_that_do_not_go_together_are_named():
     for arguments, message in (
-        ({"gamma": -1}, "gamma=-1: expected a number from 0"),
+        ({"gamma": -1}, "gamma=-1: expected a finite number from 0"),
         ({"alpha": 2}, "alpha=2: expected a weight"),
         ({"label_smoothing": 1}, "label_smoothing=1: expected a share"),
         ({"delta": 0}, "delta=0: expected a number above 0"),
-        ({"offset": np.nan}, "offset=nan: expected a number from 0"),
-        ({"box_weight": np.nan}, "box_weight=nan: expected a number from 0"),
-        ({"iou_weight": -1.0}, "iou_weight=-1.0: expected a number from 0"),
+        ({"offset": np.nan}, "offset=nan: expected a finite number from 0"),
+        ({"box_weight": np.nan}, "box_weight=nan: expected a finite number from 0"),
+        ({"iou_weight": -1.0}, "iou_weight=-1.0: expected a finite number from 0"),
         ({"iou": "giou"}, "pass anchors=encoder.grid.boxes"),
         ({"iou": "x", "anchors": np.zeros((1, 4))}, "iou='x': expected one of iou, giou"),
         ({"normalizer": "x"}, "normalizer='x': expected 'batch' or 'moving_average'"),

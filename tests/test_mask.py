@@ -283,7 +283,7 @@ def test_a_box_that_is_not_finite_has_no_mask():
     assert not target["masks"][0].any()
 
 
-OUTPUTS = {"class": np.zeros((1, 3)), "box": np.zeros((1, 4))}
+OUTPUTS = {"class": np.zeros((720, 3)), "box": np.zeros((720, 4))}
 BAD = [
     (lambda: encoder_of(stride=0), "stride=0: expected a whole number of at least 1"),
     (lambda: encoder_of(stride=(8, 16)), r"stride=\(8, 16\): expected a whole number"),
@@ -293,7 +293,7 @@ BAD = [
     (lambda: BASE.decode(OUTPUTS), "coefficients, prototypes are missing"),
     (
         lambda: BASE.decode(
-            OUTPUTS | {"coefficients": np.zeros((1, 2)), "prototypes": np.zeros((8, 8, 2))}
+            OUTPUTS | {"coefficients": np.zeros((720, 2)), "prototypes": np.zeros((8, 8, 2))}
         ),
         "prototypes have 8x8 cells, the encoder 16x16",
     ),

@@ -192,7 +192,7 @@ def test_what_does_not_go_together_is_named():
         ValueError, match="numbers of rows differ: .* of one image size and stride?"
     ):
         MaskLoss()(target, raw | {"prototypes": raw["prototypes"][:, 1:]})
-    with pytest.raises(ValueError, match="mask_weight=-1: expected a number from 0"):
+    with pytest.raises(ValueError, match="mask_weight=-1: expected a finite number from 0"):
         MaskLoss(mask_weight=-1)
     with pytest.raises(ValueError, match="max_masks=0: expected a whole number above 0"):
         MaskLoss(max_masks=0)

@@ -229,3 +229,19 @@ def test_an_image_that_cannot_be_read_is_named(dataset, tmp_path):
     assert "broken.jpg" in skipped["broken.jpg"]
     with pytest.raises(ValueError, match="batch_size=0: expected at least 1"):
         list(predict(oracle, [], batch_size=0))
+
+
+def test_a_folded_detector_has_a_graph_of_its_own_for_single_images():
+    names = ("a", "b")
+    plain = Detector(EfficientDet("nano", 2), preset("ytrue", (64, 96), 2), names, (1, 2))
+    detector = plain.folded()
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3), np.uint8)
+    (alone,) = detector.find(pixels[:1], score_threshold=0.0)
+    both = detector.find(pixels, score_threshold=0.0)
+    np.testing.assert_allclose(both[0].boxes, alone.boxes, atol=1e-3)
+    assert list(detector._graphs) == [1, None]
+    # What takes any number serves the last batch as well.
+    for one, taken in ((plain, [None]), (plain.folded(), [None])):
+        one.find(pixels)
+        one.find(pixels[:1])
+        assert list(one._graphs) == taken

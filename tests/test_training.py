@@ -223,7 +223,7 @@ def test_a_folder_of_another_run_is_refused(finished, shapes):
     _, folder, *_ = finished
     learnt, held = load(shapes).hold_out(4)
     message = (
-        "run.json: the folder holds another run: the training data is of other images or "
+        "run.json: the folder holds another run: its training data are other images or "
         "annotations; encoder/grid/anchor_scale 4.0 there, 3.0 asked for; recipe/epochs 1 there, "
         "5 asked for; train into"
     )
@@ -304,7 +304,7 @@ def test_what_a_run_is_known_by(shapes):
 
 @pytest.mark.parametrize("name", ["clip_norm", "warmup_epochs"])
 def test_endless_settings_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name}=inf: expected a number from 0"):
+    with pytest.raises(ValueError, match=f"{name}=inf: expected a finite number from 0"):
         Recipe(**{name: np.inf})
 
 

@@ -179,7 +179,7 @@ def test_what_does_not_go_together_is_named():
         YoloLoss()(target, {name: raw[name] for name in ("class", "box")})
     with pytest.raises(ValueError, match="predictions lack polygon"):
         PolygonLoss()(target, {name: raw[name] for name in ("class", "box", "objectness")})
-    with pytest.raises(ValueError, match="box_weight=-1: expected a number from 0"):
+    with pytest.raises(ValueError, match="box_weight=-1: expected a finite number from 0"):
         YoloLoss(box_weight=-1)
     with pytest.raises(ValueError, match="polygon_weight=-1"):
         PolygonLoss(polygon_weight=-1)

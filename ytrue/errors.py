@@ -45,9 +45,9 @@ def _whole(name: str, value: object, least: int, words: str) -> int:
 
 
 def check_from_zero(name: str, value: float) -> None:
-    """Raise ValueError, naming the argument, if its value is below 0, endless or no number."""
+    """Raise ValueError, naming the argument, if its value is below 0 or not finite."""
     if not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value}: expected a number from 0")
+        raise ValueError(f"{name}={value}: expected a finite number from 0")
 
 
 @dataclass(frozen=True, slots=True)

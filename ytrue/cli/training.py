@@ -190,7 +190,7 @@ class training_watch:
             self.bar = self.stack.enter_context(Progress(*columns, console=Console(stderr=True)))
             self.task = self.bar.add_task("compiling", total=None, said="")
         return Watch(
-            resumed=self.resumed,
+            resumed=None if self.quiet else self.resumed,
             moment=None if self.bar is None else self.moment,
             epoch=None if self.quiet else self.epoch,
             pictures=self.pictures,
@@ -201,7 +201,7 @@ class training_watch:
 
     def resumed(self, epochs: int) -> None:
         """Say that the folder holds the run, and how far it is."""
-        typer.echo(f"the folder holds this run: {epochs} epochs are done", err=True)
+        typer.echo(f"the folder holds this run, epochs done: {epochs}", err=True)
 
     def moment(self, now: Moment) -> None:
         """Move the bar."""
