@@ -10,8 +10,6 @@ from typing import Any, Final, Literal, get_args
 import keras
 import tensorflow as tf
 
-from ytrue.datasets.augment import NAMED
-from ytrue.encoders.frozen import set_counts
 from ytrue.errors import check_choice, check_from_zero, check_whole
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -84,8 +82,8 @@ class Recipe:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        set_counts(self, "epochs", "batch_size")
-        object.__setattr__(self, "seed", check_whole("seed", self.seed, 0))
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            object.__setattr__(self, name, check_whole(name, getattr(self, name), least))
         for name in (
             "warmup_epochs",
             "clip_norm",
@@ -101,8 +99,6 @@ class Recipe:
                 raise ValueError(f"{name}={value}: expected a number from 0 and below 1")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha={self.alpha}: expected a weight in [0, 1], or None")
-        if isinstance(self.augment, str):
-            check_choice("augment", self.augment, NAMED)
         for name, allowed in (("optimizer", OptimizerName), ("precision", Precision)):
             check_choice(name, getattr(self, name), get_args(allowed))
         for name in ("learning_rate", "weight_decay"):
@@ -132,11 +128,7 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Recipe:
-        """Return the recipe that `config()` described.
-
-        Raises:
-            ValueError: one with an augmentation of one's own, which is described in words only.
-        """
+        """Return the recipe that `config()` described."""
         return cls(**{field.name: config[field.name] for field in fields(cls)})
 
 

@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from ytrue.auditing import Audit, audit
 from ytrue.contract import Encoder
+from ytrue.datasets.augment import NAMED
 from ytrue.datasets.tfdata import Report, pipeline
-from ytrue.errors import DataError, check_count
+from ytrue.errors import DataError, check_choice, check_count
 from ytrue.files import replace_file
 from ytrue.jointauditing import JointAudit
 from ytrue.model.averaging import WeightAverage
@@ -193,6 +194,8 @@ def train(
     recipe = Recipe() if recipe is None else recipe
     watch = Watch() if watch is None else watch
     check_count("evaluate_every", evaluate_every)
+    if isinstance(recipe.augment, str):
+        check_choice("augment", recipe.augment, NAMED)
     if not save_every >= 0:
         raise ValueError(f"save_every={save_every}: expected seconds from 0")
     _check(dataset, encoder, validation, max_lost)
