@@ -287,7 +287,7 @@ class CenterNetEncoder(Configured):
                 "and encoder of one stride?"
             )
         axes = {"heatmap": self.num_classes, "size": 2, "offset": 2}
-        told = outputs_of(arrays, {name: (rows, columns, last) for name, last in axes.items()})
+        told = outputs_of(arrays, {name: (*grid, last) for name, last in axes.items()})
         return detect_peaks(told["heatmap"], lambda cells: self._boxes(told, cells), **options)
 
     def _boxes(

@@ -326,7 +326,7 @@ class FCOSEncoder(Configured):
             )
             scores = sigmoid(told["class"]) * sigmoid(told["centerness"])[:, None]
             distances = np.exp(np.minimum(told["box"].astype(np.float64), self.largest_log))
-            boxes = self._boxes(distances, np.arange(len(self.cells)))
+            boxes = self._boxes(distances, np.arange(count))
             return detect(np.sqrt(scores), boxes, logits=False, **options)
         if not {"state", "label", "box", "object"} <= arrays.keys():
             raise ValueError(

@@ -229,15 +229,12 @@ class EfficientNet(keras.Model):
     def call(self, images: tf.Tensor, training: bool | None = None) -> Any:
         """Return class probabilities (B, num_classes), or the features without top."""
         with constant_weights(self, training):
-            return self._outputs(images, training)
-
-    def _outputs(self, images: tf.Tensor, training: bool | None) -> Any:
-        features = self.features(images, training=training)
-        if self.top is None:
-            return features
-        x = self.top(features[-1], training=training)
-        x = tf.reduce_mean(x, axis=(1, 2))  # (B, channels)
-        return self.classifier(self.dropout(x, training=training))
+            features = self.features(images, training=training)
+            if self.top is None:
+                return features
+            x = self.top(features[-1], training=training)
+            x = tf.reduce_mean(x, axis=(1, 2))  # (B, channels)
+            return self.classifier(self.dropout(x, training=training))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""

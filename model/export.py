@@ -89,7 +89,7 @@ def export(
         raise DataError("the folder is not empty", where=folder, do="name a new one or empty it")
     model = _for_prediction(detector.model)
     prediction = Prediction(model, decoding.graph(encoder), encoder.image_size)
-    one_image = prediction.function(1)
+    one_image = None if set(formats) == {SAVED_MODEL} else prediction.function(1)
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in formats:
@@ -250,9 +250,11 @@ def _images(
 def _for_prediction(model: PyramidNet) -> PyramidNet:
     """Return a copy of the model, folded and in float32."""
     config = model.get_config()
-    plain = type(model).from_config({**config, "dtype": "float32"})
-    plain.set_weights(model.get_weights())
-    folded = plain if config["folded"] else plain.fold()
+    if config["folded"] or config["dtype"] != "float32":
+        plain = type(model).from_config({**config, "dtype": "float32"})
+        plain.set_weights(model.get_weights())
+        model = plain
+    folded = model if config["folded"] else model.fold()
     for block in folded.backbone.blocks:
         block.gates_kernel = False  # XNNPACK takes no convolution whose kernel is computed
     return folded

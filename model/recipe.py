@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from ytrue.errors import check_choice, check_from_zero, check_whole
+from ytrue.model.losses.focal import check
 
 OptimizerName = Literal["sgd", "adamw"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -87,7 +88,6 @@ class Recipe:
         for name in (
             "warmup_epochs",
             "clip_norm",
-            "gamma",
             "box_weight",
             "xy_weight",
             "mask_weight",
@@ -97,8 +97,7 @@ class Recipe:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value}: expected a number from 0 and below 1")
-        if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha={self.alpha}: expected a weight in [0, 1], or None")
+        check(self.alpha, self.gamma, label_smoothing=0.0)
         for name, allowed in (("optimizer", OptimizerName), ("precision", Precision)):
             check_choice(name, getattr(self, name), get_args(allowed))
         for name in ("learning_rate", "weight_decay"):

@@ -188,7 +188,7 @@ def _factor(z: tf.Tensor, softplus: tf.Tensor, gamma: float, smoothing: float) -
 def check(alpha: float | None, gamma: float, label_smoothing: float) -> None:
     """Raise ValueError for arguments out of range."""
     if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha}: expected a weight in [0, 1]")
+        raise ValueError(f"alpha={alpha}: expected a weight in [0, 1], or None")
     check_from_zero("gamma", gamma)
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing={label_smoothing}: expected a share in [0, 1)")
