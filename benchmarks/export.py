@@ -14,6 +14,7 @@ import argparse
 import os
 import tempfile
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,31 +58,29 @@ def graph(tf, model, detector):
     encoder = detector.encoder
     decode = decoding_of(encoder).graph(encoder)
     predict = Prediction(model, decode, encoder.image_size).function(1)
-    return lambda images: {
-        name: array.numpy() for name, array in predict(tf.constant(images)).items()
-    }
+
+    def run(images, read):
+        found = predict(tf.constant(images))
+        return [read({name: array.numpy()[0] for name, array in found.items()})]
+
+    return run
 
 
-def called_and_detected(call, images):
-    """Return two functions to be called one after the other: the network, and what follows it."""
+def called_and_detected(run, images):
+    """Return two functions to time: the network alone, and the network and what follows it."""
     from ytrue.encoders.detections import detect
 
-    outputs = {}
+    def detected(outputs):
+        return detect(outputs["scores"], outputs["boxes"], logits=False)
 
-    def network():
-        outputs.update(call(images))
-
-    def rest():
-        detect(outputs["scores"][0], outputs["boxes"][0], logits=False)
-
-    return network, rest
+    return partial(run, images, lambda _outputs: None), partial(run, images, detected)
 
 
 def speed(options):
     tf = tensorflow(options.threads)
-    from ytrue.model.export import export, load_export
-    from ytrue.model.exporting.manifest import lite_name
-    from ytrue.model.exporting.runtimes import lite
+    from ytrue.model.export import export
+    from ytrue.model.exporting.manifest import SAVED_MODEL, lite_name
+    from ytrue.model.exporting.runtimes import lite, saved_model
 
     libraries = [name for name in LIBRARIES if find_spec(name)]
     detector = new_detector(options.variant, options.size, CLASSES)
@@ -95,7 +94,7 @@ def speed(options):
         export(detector, folder, representative=images)
         exporting = time.perf_counter() - start
         sizes = {p: (Path(folder) / lite_name(p)).stat().st_size for p in PRECISIONS}
-        calls["SavedModel"] = load_export(folder, "saved_model")
+        calls["SavedModel"] = saved_model(Path(folder) / SAVED_MODEL)
         for library in libraries:
             for precision in PRECISIONS:
                 file = Path(folder) / lite_name(precision)
@@ -104,7 +103,7 @@ def speed(options):
                 )
         parts = [part for call in calls.values() for part in called_and_detected(call, images[:1])]
         times = in_turn(parts, rounds=options.repeats, warm_up=3)
-    called, whole = np.median(times[0::2], axis=1), np.median(times[0::2] + times[1::2], axis=1)
+    called, whole = np.median(times[0::2], axis=1), np.median(times[1::2], axis=1)
     medians = dict(zip(calls, zip(called, whole, strict=True), strict=True))
     print(machine("numpy", "keras", *(LIBRARIES[name] for name in libraries)))
     print(
@@ -184,7 +183,8 @@ def precision_of_each(options):
         finders = {"graph": detector}
         for precision in PRECISIONS:
             finders[f"TFLite {precision}"] = load_export(path, precision=precision)
-        calls = finders | {"graph": graph(tf, detector.model, detector)}
+        run = graph(tf, detector.model, detector)
+        calls = finders | {"graph": lambda images: run(images, with_a_batch)[0]}
         images = np.stack(representative[:20])
         wanted = [calls["graph"](image[None]) for image in images]
         rows = []
@@ -199,6 +199,10 @@ def precision_of_each(options):
     )
     head = ("what", "AP", "AP at 0.5", "scores moved by", "boxes moved by, px")
     print(table(head, rows))
+
+
+def with_a_batch(outputs):
+    return {name: array[None] for name, array in outputs.items()}
 
 
 def moved(call, images, wanted):

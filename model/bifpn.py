@@ -61,6 +61,8 @@ def upsampled(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     channels = x.shape[-1]
     wide = tf.reshape(tf.concat((x, x), axis=-1), (-1, rows, 2 * columns * channels))
     tall = tf.reshape(tf.concat((wide, wide), axis=-1), (-1, 2 * rows, 2 * columns, channels))
+    if tall.shape[1:3].is_fully_defined() and tall.shape[1:3] == like.shape[1:3]:
+        return tall  # a slice would be a copy of it in TFLite
     return tall[:, :height, :width]
 
 
@@ -101,11 +103,19 @@ class Fuse(keras.layers.Layer):
 
     def call(self, features: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the fused feature, of the inputs' shape."""
-        if self.method != "sum":
-            shares = [tf.cast(share, features[0].dtype) for share in self.shares()]
-            features = [x * share for x, share in zip(features, shares, strict=True)]
+        return self.added(self.weighted(features))
+
+    def weighted(self, features: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the inputs, of any shapes, times their shares."""
+        if self.method == "sum":
+            return list(features)
+        shares = [tf.cast(share, features[0].dtype) for share in self.shares()]
+        return [x * share for x, share in zip(features, shares, strict=True)]
+
+    def added(self, weighted: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the sum of the weighted inputs."""
         # XNNPACK knows no sum of many: each one would cut the exported graph in two.
-        return reduce(operator.add, features) if self.folded else tf.add_n(list(features))
+        return reduce(operator.add, weighted) if self.folded else tf.add_n(list(weighted))
 
     def shares(self) -> list[tf.Tensor]:
         """Return what each input is multiplied with, () or (channels,) float32."""
@@ -170,17 +180,24 @@ class FusionNode(keras.layers.Layer):
 
     def call(self, features: Sequence[tf.Tensor], training: bool | None = None) -> tf.Tensor:
         """Return (B, h, w, filters); the first feature is of the node's own level."""
-        resampled = []
+        inputs = []
         for x, conv, level in zip(features, self.laterals, self.input_levels, strict=True):
             if conv is not None:
                 x = conv(x, training=training)
-            if level > self.node.level:
-                x = upsampled(x, features[0])
-            elif level < self.node.level:
-                x = downsampled(x)
-            resampled.append(x)
-        x = activate(self.fuse(resampled), self.activation, training)
-        return self.conv(x, training=training)
+            inputs.append(downsampled(x) if level < self.node.level else x)
+        if self.fuse.folded:
+            # The same, on the smaller feature; training keeps the official order of its sums.
+            fused = self.fuse.added(self._upsampled(self.fuse.weighted(inputs)))
+        else:
+            fused = self.fuse(self._upsampled(inputs))
+        return self.conv(activate(fused, self.activation, training), training=training)
+
+    def _upsampled(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the inputs, those of a coarser level at the size of the first."""
+        return [
+            upsampled(x, inputs[0]) if level > self.node.level else x
+            for x, level in zip(inputs, self.input_levels, strict=True)
+        ]
 
 
 def lateral(filters: int, **kwargs: Any) -> ConvNorm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import tensorflow as tf
@@ -30,6 +30,13 @@ from ytrue.model.variants import (
     known,
     scaled_filters,
 )
+
+LARGE_BYTES: Final = 16_000_000
+LARGE_WIDTHS: Final = (32, 48)
+NEAR_WIDTH: Final = 288
+"""How a stepwise block goes over its wide features: where these take more than `LARGE_BYTES`, 32 or 48
+channels at a time, as the three features that swish needs would not stay in the caches; and with a
+kernel of 5 x 5 at most `NEAR_WIDTH`, as 25 pixels and 25 weights of more leave the nearest cache."""
 
 
 class InvertedBottleneck(keras.layers.Layer):
@@ -57,6 +64,7 @@ class InvertedBottleneck(keras.layers.Layer):
         common: dict[str, Any] = {"dtype": self.dtype_policy}
         conv = common | {"folded": folded}
         self.strides = strides
+        self.wide = wide
         self.expand = (
             ConvNorm(wide, 1, activation=activation, name="expand", **conv)
             if expansion > 1
@@ -78,6 +86,8 @@ class InvertedBottleneck(keras.layers.Layer):
         self.project = ConvNorm(filters, 1, name="project", **conv)
         # Of one image the gate may go into the kernel instead of the features, which are larger.
         self.gates_kernel = folded
+        # For a runtime that goes over memory once for each operation, as XNNPACK does: in parts.
+        self.stepwise = False
         residual = strides == 1 and filters_in == filters
         self.drop = drop_connect(drop_rate, name="drop", **common) if residual else None
 
@@ -91,21 +101,53 @@ class InvertedBottleneck(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return (B, ceil(height / strides), ceil(width / strides), filters)."""
-        y = x if self.expand is None else self.expand(x, training=training)
-        y = self.depthwise(y, training=training)
-        if self.excite is None:
-            y = self.project(y, training=training)
-        elif self.gates_kernel and _smaller(self.project, y):
-            y = self.project(y, gate=self.excite.gate(y))
+        if self.stepwise and None not in x.shape[:3]:
+            y = self._in_parts(x)
         else:
-            y = self.project(self.excite(y), training=training)
+            y = self._whole(x, training)
         if self.drop is None:
             return y
         return self.drop(y, training=training) + x
 
+    def _whole(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
+        y = x if self.expand is None else self.expand(x, training=training)
+        y = self.depthwise(y, training=training)
+        if self.excite is None:
+            return self.project(y, training=training)
+        if self.gates_kernel and _smaller(self.project, y):
+            return self.project(y, gate=self.excite.gate(y))
+        return self.project(self.excite(y), training=training)
+
+    def _in_parts(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the same as `_whole` of a folded block, going over some channels at a time."""
+        if self.expand is None:
+            parts, wide = [slice(self.wide)], [self.depthwise(x)]
+        else:
+            parts = _parts(math.prod(x.shape[:3]), self.wide, self.depthwise.kernel_size)
+            wide = [
+                self.depthwise.to_channels(self.expand.to_channels(x, part), part) for part in parts
+            ]
+        if self.excite is not None:
+            wide = self.excite.in_parts(wide, parts)
+        return self.project.from_channels(wide, parts)
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of `call`'s result."""
         return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
+
+
+def _parts(places: int, channels: int, kernel_size: int) -> list[slice]:
+    """Return the channels that a stepwise block makes at a time.
+
+    places: of all images. channels: of the wide features.
+    """
+    width = channels
+    if 4 * places * channels > LARGE_BYTES:
+        width = next((width for width in LARGE_WIDTHS if channels % width == 0), channels)
+    elif kernel_size == 5:
+        widths = (channels // n for n in range(1, channels) if channels % n == 0)
+        width = next((w for w in widths if w <= NEAR_WIDTH and w % 8 == 0), channels)
+    return [slice(first, first + width) for first in range(0, channels, width)]
 
 
 def _smaller(project: ConvNorm, x: tf.Tensor) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -89,15 +89,16 @@ def export(
         raise DataError("the folder is not empty", where=folder, do="name a new one or empty it")
     model = _for_prediction(detector.model)
     prediction = Prediction(model, decoding.graph(encoder), encoder.image_size)
-    one_image = None if set(formats) == {SAVED_MODEL} else prediction.function(1)
-
+    one_image = cache(partial(_one_image, model, prediction))
     folder.mkdir(parents=True, exist_ok=True)
     for name in formats:
         if name == SAVED_MODEL:
             _save(prediction, folder / SAVED_MODEL)
             continue
         more = (images,) if name == "int8" else ()
-        (folder / lite_name(name)).write_bytes(CONVERTERS[name](one_image, prediction, *more))
+        # In 8 bits features are small, and every sum of parts would be rounded.
+        function = one_image(stepwise=name != "int8")
+        (folder / lite_name(name)).write_bytes(CONVERTERS[name](function, prediction, *more))
     anchors = decoding.anchors(encoder)
     if anchors is not None:
         np.save(folder / ANCHORS, anchors.grid.boxes)
@@ -129,9 +130,15 @@ class Export:
         TFLite takes one image at a time: of several, one after the other.
 
         Raises:
-            ValueError: images of another shape or dtype.
+            ValueError: no images, or images of another shape or dtype.
         """
-        return self._run(checked_frames(images, self.image_size))
+        frames = checked_frames(images, self.image_size)
+        if not len(frames):
+            raise ValueError("images: none; expected one at least")
+        found = self._run(frames, lambda outputs: {k: x.copy() for k, x in outputs.items()})
+        if len(found) == 1:
+            return {name: array[None] for name, array in found[0].items()}
+        return {name: np.stack([one[name] for one in found]) for name in found[0]}
 
     def find(self, images: NDArray[np.uint8], **options: Any) -> list[Annotations]:
         """Return the detections of each image, with scores, in its pixels.
@@ -140,12 +147,8 @@ class Export:
             images: (B, height, width, 3) uint8 RGB.
             options: of the encoder's `decode`, such as `score_threshold`.
         """
-        outputs = self(images)
-        found = decoding_of(self.encoder).found
-        return [
-            found(self.encoder, {name: array[row] for name, array in outputs.items()}, **options)
-            for row in range(len(images))
-        ]
+        found = partial(decoding_of(self.encoder).found, self.encoder, **options)
+        return self._run(checked_frames(images, self.image_size), found)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -258,6 +261,13 @@ def _for_prediction(model: PyramidNet) -> PyramidNet:
     for block in folded.backbone.blocks:
         block.gates_kernel = False  # XNNPACK takes no convolution whose kernel is computed
     return folded
+
+
+def _one_image(model: PyramidNet, prediction: Prediction, *, stepwise: bool) -> Any:
+    """Return the concrete function for XNNPACK, of one image."""
+    for block in model.backbone.blocks:
+        block.stepwise = stepwise
+    return prediction.function(1)
 
 
 def _save(prediction: Prediction, path: Path) -> None:

@@ -5,6 +5,9 @@ Images and features are (B, height, width, channels) throughout.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Final, Literal
 
 import keras
@@ -249,6 +252,31 @@ class ConvNorm(keras.layers.Layer):
         kernel, bias = (tf.cast(values[0], x.dtype) for values in (self.kernels, self.biases))
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
 
+    def to_channels(self, x: tf.Tensor, part: slice) -> tf.Tensor:
+        """Return these channels of `call`'s result alone: of a layer without norms, not separable.
+
+        A depthwise one is given only these channels.
+        """
+        if self.depthwise_kernels:
+            steps = (1, self.strides, self.strides, 1)
+            kernel = tf.convert_to_tensor(self.depthwise_kernels[0])[:, :, part]
+            x = tf.nn.depthwise_conv2d(x, kernel, steps, "SAME")
+        else:
+            kernel = tf.convert_to_tensor(self.kernels[0])[..., part]
+            x = tf.nn.conv2d(x, kernel, self.strides, "SAME")
+        x = tf.nn.bias_add(x, tf.convert_to_tensor(self.biases[0])[part])
+        return activate(x, self.activation)
+
+    def from_channels(self, inputs: Sequence[tf.Tensor], parts: Sequence[slice]) -> tf.Tensor:
+        """Return `call`'s result of an input given in parts: of a full layer without norms."""
+        kernel = tf.convert_to_tensor(self.kernels[0])
+        sums = [
+            tf.nn.conv2d(x, kernel[:, :, part], self.strides, "SAME")
+            for x, part in zip(inputs, parts, strict=True)
+        ]
+        sums[0] = tf.nn.bias_add(sums[0], tf.convert_to_tensor(self.biases[0]))
+        return activate(reduce(operator.add, sums), self.activation)
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of `call`'s result."""
         batch, height, width, channels = input_shape
@@ -293,9 +321,30 @@ class SqueezeExcite(keras.layers.Layer):
         squeezed = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
         return tf.sigmoid(self.expand(self.reduce(squeezed)))
 
+    def in_parts(self, inputs: Sequence[tf.Tensor], parts: Sequence[slice]) -> list[tf.Tensor]:
+        """Return the parts of `call`'s result of an input given in parts."""
+        reduced = self.reduce(_joined([_mean_by_rows(x) for x in inputs]))
+        return [
+            x * tf.sigmoid(self.expand.to_channels(reduced, part))
+            for x, part in zip(inputs, parts, strict=True)
+        ]
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape."""
         return input_shape
+
+
+def _mean_by_rows(x: tf.Tensor) -> tf.Tensor:
+    """Return the mean of each channel, (B, 1, 1, channels), which XNNPACK has sooner by rows."""
+    rows = tf.reduce_mean(x, axis=2, keepdims=True)
+    return tf.reduce_mean(rows, axis=1, keepdims=True)
+
+
+def _joined(parts: list[tf.Tensor]) -> tf.Tensor:
+    """Return the parts side by side; XNNPACK joins few at once, more would cut the graph in two."""
+    while len(parts) > 1:
+        parts = [tf.concat(parts[i : i + 4], axis=-1) for i in range(0, len(parts), 4)]
+    return parts[0]
 
 
 def drop_connect(rate: float, **kwargs: Any) -> keras.layers.Dropout:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ytrue.model import EfficientNet
+from ytrue.model import EfficientNet, efficientnet
 from ytrue.model.variants import BACKBONES, scaled_filters
 
 COUNTS = json.loads((Path(__file__).parent / "golden" / "param_counts.json").read_text())
@@ -213,6 +213,25 @@ def test_folding_keeps_the_outputs():
     np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
     with pytest.raises(ValueError, match="is folded already"):
         folded.fold()
+
+
+def test_which_channels_a_stepwise_block_makes_at_a_time():
+    def widths(side, channels, kernel_size):
+        parts = efficientnet._parts(side * side, channels, kernel_size)
+        assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+        assert (parts[0].start, parts[-1].stop) == (0, channels)
+        return [part.stop - part.start for part in parts]
+
+    assert widths(256, 96, 3) == [32] * 3
+    assert widths(192, 144, 5) == [48] * 3
+    assert widths(128, 144, 3) == [144]
+    assert widths(999, 56, 3) == [56]
+    assert widths(32, 672, 3) == [672]
+    assert widths(32, 672, 5) == [224] * 3
+    assert widths(32, 480, 5) == [240] * 2
+    assert widths(16, 1152, 5) == [288] * 4
+    assert widths(64, 240, 5) == [240]
+    assert widths(16, 2 * 293, 5) == [586]
 
 
 def test_folded_weights_are_constants_of_their_own_precision():

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,7 +17,7 @@ from ytrue import DataError
 from ytrue.encoders import BoxCoder, preset
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect
-from ytrue.model import Detector, EfficientDet, folding
+from ytrue.model import Detector, EfficientDet, efficientnet, folding
 from ytrue.model.export import export, load_export
 from ytrue.model.exporting import decoder as decoder_file
 from ytrue.model.exporting import runtimes
@@ -242,12 +243,64 @@ def test_pixels_are_normalised_as_in_the_model(small):
 
 def test_xnnpack_takes_the_whole_float_graph(folder):
     """One partition: every change between XNNPACK and TFLite's own kernels costs."""
-    with pytest.warns(UserWarning, match="Interpreter is deprecated"):
-        interpreter = tf.lite.Interpreter(model_path=str(folder / "model_float32.tflite"))
-    interpreter.allocate_tensors()
-    names = [op["op_name"] for op in interpreter._get_ops_details()]
+    names = _operations(folder / "model_float32.tflite")
     assert names.count("DELEGATE") == 1
     assert names.count("ADD_N") == 0
+
+
+@pytest.mark.parametrize("variant", ["d0", "nano"])
+def test_float_blocks_work_in_parts_and_give_the_same(variant, tmp_path, monkeypatch):
+    """Those of 8 bits, whose sums would be rounded, do not."""
+    monkeypatch.setattr(efficientnet, "LARGE_BYTES", 0)
+    monkeypatch.setattr(efficientnet, "LARGE_WIDTHS", (384, 336, 240, 48, 24))
+    given = {}
+
+    def noted(precision, function, _owner, *_images):
+        given[precision] = function
+        return b""
+
+    converters = {precision: partial(noted, precision) for precision in ("float32", "int8")}
+    monkeypatch.setattr(sys.modules[export.__module__], "CONVERTERS", converters)
+    x = images(3, 1, (64, 64))
+    export(detector(variant, (64, 64), 2), tmp_path / variant, ("float32", "int8"), x)
+    parts, whole = (given[precision](tf.constant(x)) for precision in ("float32", "int8"))
+    np.testing.assert_allclose(parts["scores"], whole["scores"], atol=1e-5)
+    np.testing.assert_allclose(parts["boxes"], whole["boxes"], atol=1e-2, rtol=1e-4)
+    convolved = {
+        precision: [op.type for op in function.graph.get_operations()].count(
+            "DepthwiseConv2dNative"
+        )
+        for precision, function in given.items()
+    }
+    assert convolved["float32"] > convolved["int8"] + 10
+
+
+def _operations(file):
+    with pytest.warns(UserWarning, match="Interpreter is deprecated"):
+        interpreter = tf.lite.Interpreter(model_path=str(file))
+    interpreter.allocate_tensors()
+    return [op["op_name"] for op in interpreter._get_ops_details()]
+
+
+def test_outputs_are_the_callers_own(folder):
+    call = load_export(folder)
+    first = call(images(6, 1))
+    kept = {name: array.copy() for name, array in first.items()}
+    call(images(7, 1))
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, kept[name])
+    with pytest.raises(ValueError, match="images: none; expected one at least"):
+        call(images(6, 1)[:0])
+    assert call.find(images(6, 1)[:0]) == []
+
+
+def test_a_kept_error_does_not_stop_the_interpreter(folder, library):
+    call, x = load_export(folder), images(6, 2)
+    with pytest.raises(ValueError, match="score_threshold=2") as kept:
+        call.find(x, score_threshold=2.0)
+    one, other = call.find(x, score_threshold=0.3)
+    assert len(one) > 0 < len(other)
+    assert "score_threshold=2" in str(kept.value)
 
 
 def test_another_encoders_digest_is_refused(small, folder):
@@ -361,6 +414,14 @@ def test_a_saved_model_keeps_each_weight_once(constant, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_xnnpack_takes_blocks_of_many_parts_as_a_whole(tmp_path):
+    made = detector("d2", (128, 128), 2)
+    folder = export(made, tmp_path / "d2", ("float32",))
+    names = _operations(folder / "model_float32.tflite")
+    assert names.count("DELEGATE") == 1
+
+
+@pytest.mark.slow
 def test_d0_at_512_agrees_and_is_taken_by_xnnpack_as_a_whole(tmp_path):
     size = (512, 512)
     made = detector("d0", size, 90)
@@ -371,8 +432,5 @@ def test_d0_at_512_agrees_and_is_taken_by_xnnpack_as_a_whole(tmp_path):
         found = load_export(folder, runtime)(x)
         np.testing.assert_allclose(found["scores"], scores, atol=1e-3, rtol=0)
         np.testing.assert_allclose(found["boxes"], boxes, atol=1e-3 * 512, rtol=0)
-    with pytest.warns(UserWarning, match="Interpreter is deprecated"):
-        interpreter = tf.lite.Interpreter(model_path=str(folder / "model_float32.tflite"))
-    interpreter.allocate_tensors()
-    names = [op["op_name"] for op in interpreter._get_ops_details()]
+    names = _operations(folder / "model_float32.tflite")
     assert names.count("DELEGATE") == 1

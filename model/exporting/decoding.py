@@ -103,11 +103,11 @@ def _yolo_graph(encoder: YoloEncoder) -> Decode:
     anchor = np.array(encoder.anchors)[level, slot]  # (P, 2)
 
     def decode(raw: Tensors) -> Tensors:
-        box = _flat(raw["box"], count, 4)
-        centre = lowest + reach * tf.sigmoid(box[..., :2])
+        box = _by_coordinate(_flat(raw["box"], count, 4))
+        centre = lowest.T + reach.T * tf.sigmoid(box[:, :2])
         objectness = tf.sigmoid(_flat(raw["objectness"], count, 1))
         return {
-            "boxes": _around(centre, box[..., 2:], anchor),
+            "boxes": _around(centre, box[:, 2:], anchor),
             "scores": objectness * tf.sigmoid(_flat(raw["class"], count, encoder.num_classes)),
         }
 
@@ -143,10 +143,12 @@ def _fcos_graph(encoder: FCOSEncoder) -> Decode:
     points = np.float32(encoder.points)
 
     def decode(raw: Tensors) -> Tensors:
-        reach = tf.exp(tf.minimum(raw["box"], most)) * stride
-        corners = (points - reach[..., :2], points + reach[..., 2:])
+        reach = _by_coordinate(tf.exp(tf.minimum(raw["box"], most)) * stride)
         scores = tf.sigmoid(raw["class"]) * tf.sigmoid(raw["centerness"])[..., None]
-        return {"boxes": tf.concat(corners, axis=-1), "scores": tf.sqrt(scores)}
+        return {
+            "boxes": _joined(points.T - reach[:, :2], points.T + reach[:, 2:]),
+            "scores": tf.sqrt(scores),
+        }
 
     return decode
 
@@ -209,19 +211,36 @@ def _on_anchors(encoder: AnchorEncoder) -> Callable[[tf.Tensor], tf.Tensor]:
         return offsets * np.float32(np.tile(side, 2) * std) + np.float32(anchors)
 
     def centres(offsets: tf.Tensor) -> tf.Tensor:
-        centre = offsets[..., :2] * np.float32(side * std[:2]) + np.float32(middle)
-        logs = offsets[..., 2:]
+        offsets = _by_coordinate(offsets)
+        centre = offsets[:, :2] * np.float32(side * std[:2]).T + np.float32(middle).T
+        logs = offsets[:, 2:]
         if np.any(std[2:] != 1):
-            logs *= np.float32(std[2:])
+            logs *= np.float32(std[2:, None])
         return _around(centre, logs, side)
 
     return corners if coder.kind == "corner" else centres
 
 
+def _by_coordinate(boxes: tf.Tensor) -> tf.Tensor:
+    """Return boxes (B, N, 4) as (B, 4, N).
+
+    Halves of it are two blocks of memory; of boxes they are two numbers of each, copied one by one.
+    """
+    return tf.transpose(boxes, (0, 2, 1))
+
+
+def _joined(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    """Return the boxes (B, N, 4) of corners, each (B, 2, N)."""
+    return tf.transpose(tf.concat((low, high), axis=1), (0, 2, 1))
+
+
 def _around(centre: tf.Tensor, logs: tf.Tensor, side: NDArray[Any]) -> tf.Tensor:
-    """Return (B, N, 4) boxes of centres and the logarithms of sides, told in given sides."""
-    half = tf.exp(tf.minimum(logs, np.float32(LARGEST_LOG))) * np.float32(side / 2)
-    return tf.concat((centre - half, centre + half), axis=-1)
+    """Return the boxes (B, N, 4) of centres and the logarithms of sides, both (B, 2, N).
+
+    side: (N, 2), what the sides are told in.
+    """
+    half = tf.exp(tf.minimum(logs, np.float32(LARGEST_LOG))) * np.float32(side / 2).T
+    return _joined(centre - half, centre + half)
 
 
 # Back to annotations, by the encoders' own code.

@@ -1,12 +1,13 @@
-"""What runs an exported file: one call, images to decoded outputs."""
+"""What runs an exported file: images to decoded outputs, which are read where they lie."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +15,20 @@ from numpy.typing import NDArray
 
 from ytrue.model.exporting.lite import quiet_interpreter
 
-Run = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
+T = TypeVar("T")
+Outputs = Mapping[str, NDArray[np.float32]]
 Library = Literal["ai_edge_litert", "tensorflow"]
+
+
+class Run(Protocol):
+    """A loaded file."""
+
+    def __call__(self, images: NDArray[np.uint8], read: Callable[[Outputs], T]) -> list[T]:
+        """Return what `read` makes of the outputs of each image.
+
+        images: (B, height, width, 3) uint8. The arrays that `read` is given, of one image, without
+        an axis for it, are the runtime's own: it must not keep them.
+        """
 
 
 def saved_model(path: Path) -> Run:
@@ -23,8 +36,13 @@ def saved_model(path: Path) -> Run:
     loaded = tf.saved_model.load(str(path))
     serve = loaded.signatures["serving_default"]
 
-    def run(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        return {name: array.numpy() for name, array in serve(images=tf.constant(images)).items()}
+    def run(images: NDArray[np.uint8], read: Callable[[Outputs], T]) -> list[T]:
+        found = serve(images=tf.constant(images))
+        outputs = {name: array.numpy() for name, array in found.items()}
+        return [
+            read({name: array[row] for name, array in outputs.items()})
+            for row in range(len(images))
+        ]
 
     # The signature does not keep what it was loaded with alive.
     run.__dict__["loaded"] = loaded
@@ -43,20 +61,26 @@ def lite(path: Path, threads: int, library: Library | None = None) -> Run:
     interpreter.allocate_tensors()
     (images_in,) = interpreter.get_input_details()
     runner = interpreter.get_signature_runner()
-    outputs = {name: int(detail["index"]) for name, detail in runner.get_output_details().items()}
+    details = runner.get_output_details()
+    views = {name: interpreter.tensor(int(of["index"])) for name, of in details.items()}
     busy = threading.Lock()
 
-    def one(image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def one(image: NDArray[np.uint8], read: Callable[[Outputs], T]) -> T:
         interpreter.set_tensor(images_in["index"], image)
         interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in outputs.items()}
+        outputs = {name: view()[0] for name, view in views.items()}
+        try:
+            return read(outputs)
+        except BaseException as error:
+            # Whoever keeps the error would keep these arrays, and the interpreter from running.
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            outputs.clear()
 
-    def run(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def run(images: NDArray[np.uint8], read: Callable[[Outputs], T]) -> list[T]:
         with busy:
-            found = [one(images[i : i + 1]) for i in range(len(images))]
-        if len(found) == 1:
-            return found[0]
-        return {name: np.concatenate([each[name] for each in found]) for name in outputs}
+            return [one(images[i : i + 1], read) for i in range(len(images))]
 
     return run
 
