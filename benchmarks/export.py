@@ -61,7 +61,7 @@ def graph(tf, model, detector):
 
     def run(images, read):
         found = predict(tf.constant(images))
-        return [read({name: array.numpy()[0] for name, array in found.items()})]
+        return [read({name: np.asarray(array)[0] for name, array in found.items()})]  # no copies
 
     return run
 
@@ -102,23 +102,27 @@ def speed(options):
                     file, options.threads, library
                 )
         parts = [part for call in calls.values() for part in called_and_detected(call, images[:1])]
-        times = in_turn(parts, rounds=options.repeats, warm_up=3)
-    called, whole = np.median(times[0::2], axis=1), np.median(times[1::2], axis=1)
-    medians = dict(zip(calls, zip(called, whole, strict=True), strict=True))
+        finders = {"Detector.find": detector, "Detector.find, folded": detector.folded()}
+        parts += [partial(finder.find, images[:1]) for finder in finders.values()]
+        times = np.median(in_turn(parts, rounds=options.repeats, warm_up=3, twice=True), axis=1)
+    called, whole = times[: 2 * len(calls)].reshape(-1, 2).T
+    whole = dict(zip([*calls, *finders], [*whole, *times[2 * len(calls) :]], strict=True))
+    called = dict(zip(calls, called, strict=True))
     print(machine("numpy", "keras", *(LIBRARIES[name] for name in libraries)))
     print(
         f"\n{options.variant} at {options.size}, {CLASSES} classes, 1 image, {options.threads} threads; "
-        f"milliseconds, medians of {options.repeats} calls in turn; export took {exporting:.0f} s\n"
+        f"milliseconds; medians of {options.repeats} turns, in each the second call of two; "
+        f"export took {exporting:.0f} s\n"
     )
     rows = []
-    for name, (call, whole) in medians.items():
-        ratios = [f"{whole / medians[of][1]:.2f}" for of in ("graph", "graph, folded")]
+    for name, time_of_all in whole.items():
+        ratios = [f"{time_of_all / whole[of]:.2f}" for of in ("Detector.find", "graph")]
+        call = f"{called[name] * 1e3:.1f}" if name in called else ""
         size = sizes.get(name.removeprefix("TFLite ").split(",")[0])
         rows.append((
-            name, f"{call * 1e3:.1f}", f"{whole * 1e3:.1f}", *ratios,
-            f"{size / 1e6:.1f}" if size else "",
+            name, call, f"{time_of_all * 1e3:.1f}", *ratios, f"{size / 1e6:.1f}" if size else "",
         ))  # fmt: skip
-    head = ("what", "call", "call + detect", "/ graph", "/ folded graph", "file, MB")
+    head = ("what", "call", "image to detections", "/ Detector.find", "/ graph", "file, MB")
     print(table(head, rows))
 
 

@@ -28,12 +28,18 @@ def seconds(call: Callable[[], object], *, budget: float = 0.4, rounds: int = 5)
 
 
 def in_turn(
-    calls: Sequence[Callable[[], object]], *, rounds: int, warm_up: int = 1
+    calls: Sequence[Callable[[], object]], *, rounds: int, warm_up: int = 1, twice: bool = False
 ) -> NDArray[np.float64]:
-    """Return (calls, rounds) seconds: each round takes the calls in turn, so that all meet the same load."""
+    """Return (calls, rounds) seconds: each round takes the calls in turn, so that all meet the same load.
+
+    twice: of two calls in a row take the second, which finds in the caches what a loop of such calls
+    would, not what another call left there.
+    """
     times = np.empty((len(calls), warm_up + rounds))
     for turn in range(warm_up + rounds):
         for k, call in enumerate(calls):
+            if twice:
+                call()
             start = time.perf_counter()
             call()
             times[k, turn] = time.perf_counter() - start

@@ -186,7 +186,8 @@ class FusionNode(keras.layers.Layer):
                 x = conv(x, training=training)
             inputs.append(downsampled(x) if level < self.node.level else x)
         if self.fuse.folded:
-            # The same, on the smaller feature; training keeps the official order of its sums.
+            # The same, on the smaller feature. In training the weights' gradients would be summed
+            # in another order than the official code's.
             fused = self.fuse.added(self._upsampled(self.fuse.weighted(inputs)))
         else:
             fused = self.fuse(self._upsampled(inputs))

@@ -33,9 +33,11 @@ from ytrue.model.variants import (
 
 LARGE_BYTES: Final = 16_000_000
 LARGE_WIDTHS: Final = (32, 48)
+LARGE_FILTERS: Final = 64
 NEAR_WIDTH: Final = 288
-"""How a stepwise block goes over its wide features: where these take more than `LARGE_BYTES`, 32 or 48
-channels at a time, as the three features that swish needs would not stay in the caches; and with a
+"""How a stepwise block goes over its wide features. Where these take more than `LARGE_BYTES`, 32 or 48
+channels at a time, as the features between its steps (of swish alone three) would not stay in the
+caches; but not where every part adds to more than `LARGE_FILTERS` channels of the projection. With a
 kernel of 5 x 5 at most `NEAR_WIDTH`, as 25 pixels and 25 weights of more leave the nearest cache."""
 
 
@@ -120,10 +122,12 @@ class InvertedBottleneck(keras.layers.Layer):
 
     def _in_parts(self, x: tf.Tensor) -> tf.Tensor:
         """Return the same as `_whole` of a folded block, going over some channels at a time."""
+        assert self.project.folded, "a stepwise block has no norms"
         if self.expand is None:
             parts, wide = [slice(self.wide)], [self.depthwise(x)]
         else:
-            parts = _parts(math.prod(x.shape[:3]), self.wide, self.depthwise.kernel_size)
+            places = math.prod(x.shape[:3])
+            parts = _parts(places, self.wide, self.depthwise.kernel_size, self.project.filters)
             wide = [
                 self.depthwise.to_channels(self.expand.to_channels(x, part), part) for part in parts
             ]
@@ -136,17 +140,18 @@ class InvertedBottleneck(keras.layers.Layer):
         return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
 
 
-def _parts(places: int, channels: int, kernel_size: int) -> list[slice]:
+def _parts(places: int, channels: int, kernel_size: int, filters: int) -> list[slice]:
     """Return the channels that a stepwise block makes at a time.
 
-    places: of all images. channels: of the wide features.
+    places: of all images. channels: of the wide features. filters: of the projection.
     """
     width = channels
-    if 4 * places * channels > LARGE_BYTES:
-        width = next((width for width in LARGE_WIDTHS if channels % width == 0), channels)
-    elif kernel_size == 5:
-        widths = (channels // n for n in range(1, channels) if channels % n == 0)
-        width = next((w for w in widths if w <= NEAR_WIDTH and w % 8 == 0), channels)
+    divisors = [channels // n for n in range(1, channels) if channels % n == 0]
+    if kernel_size == 5:
+        near = (w for w in divisors if NEAR_WIDTH / 2 <= w <= NEAR_WIDTH and w % 8 == 0)
+        width = next(near, width)
+    if 4 * places * channels > LARGE_BYTES and filters <= LARGE_FILTERS:
+        width = next((w for w in LARGE_WIDTHS if w in divisors), width)
     return [slice(first, first + width) for first in range(0, channels, width)]
 
 

@@ -147,8 +147,9 @@ class Export:
             images: (B, height, width, 3) uint8 RGB.
             options: of the encoder's `decode`, such as `score_threshold`.
         """
+        frames = checked_frames(images, self.image_size)
         found = partial(decoding_of(self.encoder).found, self.encoder, **options)
-        return self._run(checked_frames(images, self.image_size), found)
+        return self._run(frames, found) if len(frames) else []
 
     @property
     def image_size(self) -> tuple[int, int]:

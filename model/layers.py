@@ -241,11 +241,16 @@ class ConvNorm(keras.layers.Layer):
             x = tf.nn.bias_add(x, bias)
         return activate(x, self.activation, training)
 
-    def spatial(self, x: tf.Tensor, level: int = 0) -> tf.Tensor:
-        """Return the depthwise convolution's result, the first half of a separable one."""
+    def spatial(self, x: tf.Tensor, level: int = 0, part: slice | None = None) -> tf.Tensor:
+        """Return the depthwise convolution's result, the first half of a separable one.
+
+        part: the channels that x is.
+        """
         steps = (1, self.strides, self.strides, 1)
-        kernel = _of(self.depthwise_kernels, level)
-        return tf.nn.depthwise_conv2d(x, tf.cast(kernel, x.dtype), steps, "SAME")
+        kernel = tf.cast(_of(self.depthwise_kernels, level), x.dtype)
+        if part is not None:
+            kernel = kernel[:, :, part]
+        return tf.nn.depthwise_conv2d(x, kernel, steps, "SAME")
 
     def pointwise(self, x: tf.Tensor) -> tf.Tensor:
         """Return the second half of a separable convolution without norms, bias included."""
@@ -258,23 +263,21 @@ class ConvNorm(keras.layers.Layer):
         A depthwise one is given only these channels.
         """
         if self.depthwise_kernels:
-            steps = (1, self.strides, self.strides, 1)
-            kernel = tf.convert_to_tensor(self.depthwise_kernels[0])[:, :, part]
-            x = tf.nn.depthwise_conv2d(x, kernel, steps, "SAME")
+            x = self.spatial(x, part=part)
         else:
-            kernel = tf.convert_to_tensor(self.kernels[0])[..., part]
+            kernel = tf.cast(self.kernels[0], x.dtype)[..., part]
             x = tf.nn.conv2d(x, kernel, self.strides, "SAME")
-        x = tf.nn.bias_add(x, tf.convert_to_tensor(self.biases[0])[part])
+        x = tf.nn.bias_add(x, tf.cast(self.biases[0], x.dtype)[part])
         return activate(x, self.activation)
 
     def from_channels(self, inputs: Sequence[tf.Tensor], parts: Sequence[slice]) -> tf.Tensor:
         """Return `call`'s result of an input given in parts: of a full layer without norms."""
-        kernel = tf.convert_to_tensor(self.kernels[0])
+        kernel, bias = (tf.cast(each[0], inputs[0].dtype) for each in (self.kernels, self.biases))
         sums = [
             tf.nn.conv2d(x, kernel[:, :, part], self.strides, "SAME")
             for x, part in zip(inputs, parts, strict=True)
         ]
-        sums[0] = tf.nn.bias_add(sums[0], tf.convert_to_tensor(self.biases[0]))
+        sums[0] = tf.nn.bias_add(sums[0], bias)
         return activate(reduce(operator.add, sums), self.activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -323,7 +326,7 @@ class SqueezeExcite(keras.layers.Layer):
 
     def in_parts(self, inputs: Sequence[tf.Tensor], parts: Sequence[slice]) -> list[tf.Tensor]:
         """Return the parts of `call`'s result of an input given in parts."""
-        reduced = self.reduce(_joined([_mean_by_rows(x) for x in inputs]))
+        reduced = self.reduce(_side_by_side([_mean_by_rows(x) for x in inputs]))
         return [
             x * tf.sigmoid(self.expand.to_channels(reduced, part))
             for x, part in zip(inputs, parts, strict=True)
@@ -340,7 +343,7 @@ def _mean_by_rows(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(rows, axis=1, keepdims=True)
 
 
-def _joined(parts: list[tf.Tensor]) -> tf.Tensor:
+def _side_by_side(parts: list[tf.Tensor]) -> tf.Tensor:
     """Return the parts side by side; XNNPACK joins few at once, more would cut the graph in two."""
     while len(parts) > 1:
         parts = [tf.concat(parts[i : i + 4], axis=-1) for i in range(0, len(parts), 4)]

@@ -216,8 +216,8 @@ def test_folding_keeps_the_outputs():
 
 
 def test_which_channels_a_stepwise_block_makes_at_a_time():
-    def widths(side, channels, kernel_size):
-        parts = efficientnet._parts(side * side, channels, kernel_size)
+    def widths(side, channels, kernel_size, filters=24):
+        parts = efficientnet._parts(side * side, channels, kernel_size, filters)
         assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
         assert (parts[0].start, parts[-1].stop) == (0, channels)
         return [part.stop - part.start for part in parts]
@@ -226,6 +226,8 @@ def test_which_channels_a_stepwise_block_makes_at_a_time():
     assert widths(192, 144, 5) == [48] * 3
     assert widths(128, 144, 3) == [144]
     assert widths(999, 56, 3) == [56]
+    assert widths(48, 3456, 3, 576) == [3456]
+    assert widths(48, 2064, 5, 344) == [2064]
     assert widths(32, 672, 3) == [672]
     assert widths(32, 672, 5) == [224] * 3
     assert widths(32, 480, 5) == [240] * 2

@@ -1,9 +1,9 @@
-"""What runs an exported file: images to decoded outputs, which are read where they lie."""
+"""What runs an exported file: images to decoded outputs, which TFLite has read where they lie."""
 
 from __future__ import annotations
 
+import ctypes
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,8 @@ class Run(Protocol):
         """Return what `read` makes of the outputs of each image.
 
         images: (B, height, width, 3) uint8. The arrays that `read` is given, of one image, without
-        an axis for it, are the runtime's own: it must not keep them.
+        an axis for it, may be the runtime's own: it must not keep them. Calls from several threads
+        may wait for each other, `read` included.
         """
 
 
@@ -68,21 +69,22 @@ def lite(path: Path, threads: int, library: Library | None = None) -> Run:
     def one(image: NDArray[np.uint8], read: Callable[[Outputs], T]) -> T:
         interpreter.set_tensor(images_in["index"], image)
         interpreter.invoke()
-        outputs = {name: view()[0] for name, view in views.items()}
-        try:
-            return read(outputs)
-        except BaseException as error:
-            # Whoever keeps the error would keep these arrays, and the interpreter from running.
-            traceback.clear_frames(error.__traceback__)
-            raise
-        finally:
-            outputs.clear()
+        return read({name: _borrowed(view())[0] for name, view in views.items()})
 
     def run(images: NDArray[np.uint8], read: Callable[[Outputs], T]) -> list[T]:
         with busy:
             return [one(images[i : i + 1], read) for i in range(len(images))]
 
     return run
+
+
+def _borrowed(view: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an array of the same memory that does not hold the interpreter.
+
+    That runs only while no view of its memory is left, and an error's traceback keeps all it saw.
+    """
+    memory = (ctypes.c_float * view.size).from_address(view.ctypes.data)
+    return np.frombuffer(memory, np.float32).reshape(view.shape)
 
 
 def _interpreter(path: Path, threads: int, library: Library) -> Any:
