@@ -11,12 +11,14 @@ random for the timing: they do not change it, as far as `detect` is given few ca
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from timing import in_turn, machine, table
@@ -76,6 +78,19 @@ def called_and_detected(run, images):
     return partial(run, images, lambda _outputs: None), partial(run, images, detected)
 
 
+def not_in_parts(detector, folder):
+    """Return a float32 file that computes all channels of a block at once."""
+    from ytrue.model import efficientnet
+    from ytrue.model.export import export
+    from ytrue.model.exporting.manifest import lite_name
+
+    with (
+        patch.object(efficientnet, "LARGE_BYTES", math.inf),
+        patch.object(efficientnet, "NEAR_WIDTH", math.inf),
+    ):
+        return export(detector, folder, ("float32",)) / lite_name("float32")
+
+
 def speed(options):
     tf = tensorflow(options.threads)
     from ytrue.model.export import export
@@ -93,6 +108,7 @@ def speed(options):
         start = time.perf_counter()
         export(detector, folder, representative=images)
         exporting = time.perf_counter() - start
+        uncut = not_in_parts(detector, Path(folder) / "uncut")
         sizes = {p: (Path(folder) / lite_name(p)).stat().st_size for p in PRECISIONS}
         calls["SavedModel"] = saved_model(Path(folder) / SAVED_MODEL)
         for library in libraries:
@@ -101,13 +117,16 @@ def speed(options):
                 calls[f"TFLite {precision}, {LIBRARIES[library]}"] = lite(
                     file, options.threads, library
                 )
+        calls[f"float32 not in parts, {LIBRARIES[libraries[0]]}"] = lite(
+            uncut, options.threads, libraries[0]
+        )
         parts = [part for call in calls.values() for part in called_and_detected(call, images[:1])]
         finders = {"Detector.find": detector, "Detector.find, folded": detector.folded()}
         parts += [partial(finder.find, images[:1]) for finder in finders.values()]
         times = np.median(in_turn(parts, rounds=options.repeats, warm_up=3, twice=True), axis=1)
-    called, whole = times[: 2 * len(calls)].reshape(-1, 2).T
-    whole = dict(zip([*calls, *finders], [*whole, *times[2 * len(calls) :]], strict=True))
-    called = dict(zip(calls, called, strict=True))
+    pairs, found = times[: 2 * len(calls)].reshape(-1, 2), times[2 * len(calls) :]
+    called = dict(zip(calls, pairs[:, 0], strict=True))
+    detected = dict(zip([*calls, *finders], [*pairs[:, 1], *found], strict=True))
     print(machine("numpy", "keras", *(LIBRARIES[name] for name in libraries)))
     print(
         f"\n{options.variant} at {options.size}, {CLASSES} classes, 1 image, {options.threads} threads; "
@@ -115,8 +134,8 @@ def speed(options):
         f"export took {exporting:.0f} s\n"
     )
     rows = []
-    for name, time_of_all in whole.items():
-        ratios = [f"{time_of_all / whole[of]:.2f}" for of in ("Detector.find", "graph")]
+    for name, time_of_all in detected.items():
+        ratios = [f"{time_of_all / detected[of]:.2f}" for of in ("Detector.find", "graph")]
         call = f"{called[name] * 1e3:.1f}" if name in called else ""
         size = sizes.get(name.removeprefix("TFLite ").split(",")[0])
         rows.append((

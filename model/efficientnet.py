@@ -67,6 +67,7 @@ class InvertedBottleneck(keras.layers.Layer):
         conv = common | {"folded": folded}
         self.strides = strides
         self.wide = wide
+        self.filters = filters
         self.expand = (
             ConvNorm(wide, 1, activation=activation, name="expand", **conv)
             if expansion > 1
@@ -127,7 +128,7 @@ class InvertedBottleneck(keras.layers.Layer):
             parts, wide = [slice(self.wide)], [self.depthwise(x)]
         else:
             places = math.prod(x.shape[:3])
-            parts = _parts(places, self.wide, self.depthwise.kernel_size, self.project.filters)
+            parts = _parts(places, self.wide, self.depthwise.kernel_size, self.filters)
             wide = [
                 self.depthwise.to_channels(self.expand.to_channels(x, part), part) for part in parts
             ]

@@ -83,7 +83,7 @@ def _borrowed(view: NDArray[np.float32]) -> NDArray[np.float32]:
 
     That runs only while no view of its memory is left, and an error's traceback keeps all it saw.
     """
-    memory = (ctypes.c_float * view.size).from_address(view.ctypes.data)
+    memory: Any = (ctypes.c_float * view.size).from_address(view.ctypes.data)
     return np.frombuffer(memory, np.float32).reshape(view.shape)
 
 
