@@ -49,6 +49,7 @@ class DatasetBuilder:
         self._image_ids: list[Id] = []
         self._names: list[str] = []
         self._records: list[Mapping[str, Any] | None] = []
+        self._splits: list[tuple[str, ...]] = []
         self._sizes = array("i")
         self._ids: list[Id] = []
         self._image, self._label, self._crowd = array("q"), array("i"), array("b")
@@ -82,6 +83,7 @@ class DatasetBuilder:
         height: int = 0,
         width: int = 0,
         extra: Mapping[str, Any] | None = None,
+        splits: tuple[str, ...] = (),
     ) -> int:
         """Add an image and return its row; a size of 0 is read from the image's header."""
         self._files.append(file)
@@ -89,6 +91,7 @@ class DatasetBuilder:
         self._names.append(file_name)
         self._sizes.extend((height, width))
         self._records.append(extra)
+        self._splits.append(splits)
         return len(self._names) - 1
 
     def object(
@@ -144,14 +147,15 @@ class DatasetBuilder:
         classes: Sequence[str],
         class_ids: Sequence[Id],
         keypoint_names: Sequence[str] = (),
-        keypoint_flips: Sequence[tuple[int, int]] = (),
+        keypoint_flips: Sequence[tuple[int, int]] | None = (),
         header: Mapping[str, Any] | None = None,
     ) -> Dataset:
         """Vet everything and return the dataset."""
         sizes = numbers(self._sizes, "i4", (-1, 2))
         images = Images(
-            self._image_ids, self._names, [], sizes[:, 0].copy(), sizes[:, 1].copy(), self._records
-        )
+            self._image_ids, self._names, [], sizes[:, 0].copy(), sizes[:, 1].copy(), self._records,
+            self._splits if any(self._splits) else (),
+        )  # fmt: skip
         n = len(self._ids)
         keypoints = None
         if self._keypoints:
@@ -182,7 +186,7 @@ class DatasetBuilder:
             objects=objects,
             problems=tuple(self.problems),
             keypoint_names=tuple(keypoint_names),
-            keypoint_flips=tuple(keypoint_flips),
+            keypoint_flips=None if keypoint_flips is None else tuple(keypoint_flips),
             header=header or {},
         )
         return vetted(

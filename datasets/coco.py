@@ -106,13 +106,20 @@ def _looks_like_coco(path: Path) -> bool:
 
 
 def read(
-    source: Path, *, images: Path | None = None, strict: bool = False, locate: bool = True
+    source: Path,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    split: str | None = None,
+    allow_outside: bool = False,
+    locate: bool = True,
 ) -> Dataset:
     """Read a COCO JSON file, or the only one of a folder; `locate`: look for the image files.
 
     Raises:
         DataError: not JSON, not COCO, several files to choose from; with `strict` any problem.
     """
+    del split, allow_outside
     path = _single(source) if source.is_dir() else source
     raw = _Columns(path, strict, path.stat().st_size > LARGE)
     collecting = gc.isenabled()

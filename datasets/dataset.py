@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ytrue import boxes
 from ytrue.annotations import Annotations, Example
+from ytrue.datasets.splits import check_split, in_usual_order
 from ytrue.errors import DataError, Problem
 from ytrue.rle import RLE
 
@@ -26,7 +27,8 @@ class Images:
     """I images, row by row.
 
     `height` and `width` are the frame of the annotations. `records` holds what the file says
-    beyond the columns (as JSON values), None where there is nothing.
+    beyond the columns (as JSON values), None where there is nothing. `splits` names the splits that
+    each image belongs to; it is empty where the dataset has none.
     """
 
     ids: Sequence[Id]
@@ -35,6 +37,7 @@ class Images:
     height: NDArray[np.int32]
     width: NDArray[np.int32]
     records: Sequence[Mapping[str, Any] | None]
+    splits: Sequence[tuple[str, ...]] = ()
 
     def select(self, rows: NDArray[np.intp]) -> Images:
         """Return the given rows."""
@@ -45,6 +48,7 @@ class Images:
             height=self.height[rows],
             width=self.width[rows],
             records=[self.records[i] for i in rows],
+            splits=[self.splits[i] for i in rows] if self.splits else (),
         )
 
 
@@ -101,7 +105,8 @@ class Dataset:
         class_ids: the classes' ids in the file, in label order.
         problems: everything odd that was found, and what was done about it.
         keypoint_names: names of the K keypoints, empty where there are none.
-        keypoint_flips: pairs of keypoints that a left-right flip swaps.
+        keypoint_flips: pairs of keypoints that a left-right flip swaps; None: nobody knows which
+            landmarks have sides, so nothing is mirrored.
         header: what the file says about the whole dataset (info, licences, ...).
         store: where the images are read from, None where each is a file.
     """
@@ -114,7 +119,7 @@ class Dataset:
     objects: Objects = field(repr=False)
     problems: tuple[Problem, ...] = field(default=(), repr=False)
     keypoint_names: tuple[str, ...] = ()
-    keypoint_flips: tuple[tuple[int, int], ...] = ()
+    keypoint_flips: tuple[tuple[int, int], ...] | None = ()
     header: Mapping[str, Any] = field(default_factory=dict, repr=False)
     store: ImageStore | None = field(default=None, repr=False)
 
@@ -128,6 +133,27 @@ class Dataset:
     def num_classes(self) -> int:
         """Number of classes; labels lie in [0, num_classes)."""
         return len(self.classes)
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that its images belong to, such as ("train", "val")."""
+        return in_usual_order(name for names in set(self.images.splits) for name in names)
+
+    def split(self, name: str) -> Dataset:
+        """Return the images of one split, their objects, and the problems that are about them.
+
+        Args:
+            name: one of `splits`; "valid", "validation" and "val2017" are "val".
+
+        Raises:
+            DataError: no such split.
+        """
+        wanted = check_split(name, self.splits, self.source)
+        rows = [row for row, names in enumerate(self.images.splits) if wanted in names]
+        chosen = self.subset(rows)
+        others = set(self.images.ids) - set(chosen.images.ids)
+        problems = tuple(p for p in self.problems if p.image_id not in others)
+        return replace(chosen, problems=problems)
 
     @property
     def outlines(self) -> dict[str, int]:

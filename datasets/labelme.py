@@ -52,12 +52,20 @@ def _looks_like(path: Path) -> bool:
     return b'"shapes"' in data and b'"imagePath"' in data
 
 
-def read(source: Path, *, images: Path | None = None, strict: bool = False) -> Dataset:
+def read(
+    source: Path,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    split: str | None = None,
+    allow_outside: bool = False,
+) -> Dataset:
     """Read a folder of LabelMe files, or one file. Labels follow the sorted class names.
 
     Raises:
         DataError: no LabelMe file, or (one file only, or strict) an unreadable one.
     """
+    del split, allow_outside
     files = _files(source)
     if not files:
         raise DataError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,8 @@ from ytrue.errors import DataError
 
 FORMATS: Final = ("records", "coco", "voc", "yolo", "labelme")
 """Names of the formats, in the order in which files are tried; each is a module of this package
-with `recognises(source)`, `read(source, images=, strict=)` and, but for records, `write`."""
+with `recognises(source)`, `read(source, images=, strict=, split=, allow_outside=)` and, but for
+records, `write`."""
 
 
 def load(
@@ -21,6 +24,10 @@ def load(
     format: str | None = None,
     images: str | Path | None = None,
     strict: bool = False,
+    *,
+    split: str | None = None,
+    allow_outside: bool = False,
+    keypoint_flips: Sequence[tuple[int, int]] | None = None,
 ) -> Dataset:
     """Read an annotated dataset.
 
@@ -30,12 +37,18 @@ def load(
             "records"; None: found from the files.
         images: the folder that image file names are relative to; None: found near the annotations.
         strict: raise with the first problem instead of listing it in `Dataset.problems`.
+        split: only the images of this split ("train", "val", "test" or what the files call it);
+            None: all, as one dataset, whose `splits` names them.
+        allow_outside: read images that file names lead to outside the images folder, too.
+        keypoint_flips: pairs of keypoints, by position, that a left-right flip swaps; () if none
+            has a side; None: as the files say.
 
     Returns:
         The dataset, with `problems` telling everything that was odd and what was done about it.
 
     Raises:
-        DataError: nothing there, no known format, an unreadable file; with `strict` any problem.
+        DataError: nothing there, no known format, no such split, an unreadable file; with `strict`
+            any problem.
 
     Example:
         dataset = ytrue.datasets.load("annotations/instances_train2017.json")
@@ -47,8 +60,32 @@ def load(
     if folder is not None and not folder.is_dir():
         raise DataError("no such images folder", where=folder, do="check the path")
     name = recognise(path) if format is None else format
-    dataset: Dataset = format_module(name).read(path, images=folder, strict=strict)
-    return dataset
+    dataset: Dataset = format_module(name).read(
+        path, images=folder, strict=strict, split=split, allow_outside=allow_outside
+    )
+    if split is not None:
+        dataset = dataset.split(split)
+    return dataset if keypoint_flips is None else with_flips(dataset, keypoint_flips)
+
+
+def with_flips(dataset: Dataset, pairs: Sequence[tuple[int, int]]) -> Dataset:
+    """Return the dataset with these pairs of keypoints swapped by a flip.
+
+    Raises:
+        ValueError: a pair that is none of two different keypoints, or a keypoint in two pairs.
+    """
+    count = dataset.num_keypoints
+    flat = [int(k) for pair in pairs for k in pair]
+    if (
+        any(len(pair) != 2 for pair in pairs)
+        or len(set(flat)) < len(flat)
+        or not all(0 <= k < count for k in flat)
+    ):
+        raise ValueError(
+            f"keypoint_flips={[tuple(pair) for pair in pairs]}: expected pairs of different "
+            f"keypoints from 0 to {count - 1}, each keypoint once"
+        )
+    return replace(dataset, keypoint_flips=tuple((int(a), int(b)) for a, b in pairs))
 
 
 def recognise(path: Path) -> str:

@@ -308,12 +308,20 @@ def recognises(source: Path) -> bool:
     return source.is_dir() and (source / MANIFEST).is_file() and (source / PLAN).is_file()
 
 
-def read(source: Path, *, images: Path | None = None, strict: bool = False) -> Dataset:
+def read(
+    source: Path,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    split: str | None = None,
+    allow_outside: bool = False,
+) -> Dataset:
     """Read a folder that `write_records` finished. The shards are opened only for pixels.
 
     Raises:
         DataError: not such a folder, an unfinished one, or a missing shard.
     """
+    del split, allow_outside
     del images
     if not recognises(source):
         unfinished = source.is_dir() and (source / PLAN).is_file()

@@ -109,12 +109,20 @@ def recognises(source: Path) -> bool:
     return source.is_dir() and (source / FILE).is_file()
 
 
-def read(source: Path, *, images: Path | None = None, strict: bool = False) -> Dataset:
+def read(
+    source: Path,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    split: str | None = None,
+    allow_outside: bool = False,
+) -> Dataset:
     """Read a folder that `write_shapes` made.
 
     Raises:
         DataError: not such a folder.
     """
+    del split, allow_outside
     if not recognises(source):
         raise DataError(
             f"no {FILE} in it", where=source, do="make one with ytrue demo, or name another format"

@@ -50,6 +50,8 @@ def read(
     *,
     images: Path | None = None,
     strict: bool = False,
+    split: str | None = None,
+    allow_outside: bool = False,
     difficult: str = "keep",
     one_based: bool | None = None,
 ) -> Dataset:
@@ -66,6 +68,7 @@ def read(
         DataError: no XML file, or (one file only, or strict) an unreadable one.
         ValueError: `difficult` is neither.
     """
+    del split, allow_outside
     if difficult not in ("keep", "ignore"):
         raise ValueError(f"difficult={difficult!r}, expected 'keep' or 'ignore'")
     source = Path(source)

@@ -85,6 +85,7 @@ def read(
     images: Path | None = None,
     strict: bool = False,
     split: str | None = None,
+    allow_outside: bool = False,
 ) -> Dataset:
     """Read a YOLO dataset: its data.yaml, its folder, or a folder of label files.
 
@@ -97,6 +98,7 @@ def read(
     Raises:
         DataError: no label files, or a data.yaml that cannot be read.
     """
+    del allow_outside
     source = Path(source)
     config = _yaml(source)
     files = [f for f in _label_files(source, config) if split is None or split in f.parts]

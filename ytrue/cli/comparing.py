@@ -12,19 +12,15 @@ import typer
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
-    Data,
-    Format,
-    Images,
     Resize,
     Size,
-    Strict,
     check_choice,
-    load,
     print_json,
     progress_bar,
     resize_mode,
     rich_console,
 )  # fmt: skip
+from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.showing import frame_of
 from ytrue.cli.tasks import TASK_BUILDERS, Choices, encoder_named
 
@@ -37,8 +33,9 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@reads_data
 def compare(
-    data: Data,
+    source: Source,
     names: Annotated[
         str,
         typer.Option(
@@ -49,9 +46,6 @@ def compare(
     ] = "ytrue,efficientdet,atss,yolo,fcos,centernet",
     size: Size = "512",
     resize: Resize = "letterbox",
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write a self-contained HTML page with pictures.")
@@ -68,7 +62,7 @@ def compare(
     from ytrue import comparing
 
     chosen = _names_in(names)
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     comparing.check_objects(dataset)
     mode = resize_mode(resize)
     encoders = {name: _encoder(name, Choices(size, resize=mode), dataset) for name in chosen}

@@ -11,29 +11,23 @@ from ytrue.cli.app import app
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
-    Data,
-    Format,
-    Images,
     PresetName,
     Resize,
     Size,
-    Strict,
     check_choice,
-    load,
     print_json,
     progress_bar,
     resize_mode,
     rich_console,
 )  # fmt: skip
+from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 
 
 @app.command()
+@reads_data
 def inspect(
-    data: Data,
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
+    source: Source,
     as_json: AsJson = False,
     fail_on: Annotated[
         str, typer.Option(help="any, dropped or none: which problems make the exit code 1.")
@@ -44,7 +38,7 @@ def inspect(
     Example: ytrue inspect annotations/instances_train2017.json --fail-on dropped
     """
     check_choice("--fail-on", fail_on, ("any", "dropped", "none"))
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     if as_json:
         print_json(
             {
@@ -68,17 +62,15 @@ def inspect(
 
 
 @app.command()
+@reads_data
 def audit(
-    data: Data,
+    source: Source,
     task: TaskName = "box",
     settings: Settings = None,
     preset: PresetName = "ytrue",
     size: Size = "512",
     anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write a self-contained HTML report.")
@@ -93,7 +85,7 @@ def audit(
     """
     from ytrue import auditing
 
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     encoder = encoder_of(
         task, Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize)), dataset
     )
@@ -125,8 +117,9 @@ def audit(
 
 
 @app.command()
+@reads_data
 def encode(
-    data: Data,
+    source: Source,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the records.")],
     targets: Annotated[
         bool, typer.Option("--targets", help="Also store encoded targets, compactly.")
@@ -138,9 +131,6 @@ def encode(
     anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
     shard_examples: Annotated[int, typer.Option(min=1, help="Examples in a shard.")] = 256,
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset as sharded TFRecords; killed and started again, it goes on.
@@ -149,7 +139,7 @@ def encode(
     """
     from ytrue import datasets
 
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     choices = Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize))
     encoder = encoder_of(task, choices, dataset) if targets else None
     with progress_bar("writing records", quiet=as_json) as progress:
@@ -166,13 +156,11 @@ def encode(
 
 
 @app.command()
+@reads_data
 def convert(
-    data: Data,
+    source: Source,
     to: Annotated[str, typer.Option("--to", help="coco, voc, yolo or labelme.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="File (coco) or folder to write.")],
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
     copy_images: Annotated[
         bool, typer.Option("--copy-images", help="Copy the images as well.")
@@ -184,7 +172,7 @@ def convert(
     """
     from ytrue import datasets, viz
 
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     lost = datasets.convert(dataset, to, out, copy_images=copy_images)
     if as_json:
         print_json({"images": len(dataset), "problems": [problem.to_json() for problem in lost]})

@@ -13,17 +13,13 @@ import typer
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
-    Data,
-    Format,
-    Images,
-    Strict,
     check_choice,
-    load_telling,
     print_json,
     progress_bar,
     rich_console,
 )  # fmt: skip
 from ytrue.cli.predicting import Weights, finder_of, task_name
+from ytrue.cli.reading import Source, reads_data
 from ytrue.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,8 +62,9 @@ class Asked:
 
 
 @app.command()
+@reads_data
 def evaluate(
-    data: Data,
+    source: Source,
     results: Annotated[
         Path,
         typer.Argument(help="Results file of ytrue predict; or a run's folder, which is asked."),
@@ -106,9 +103,6 @@ def evaluate(
             help="Exit code 1 when AP50 (of masks; by OKS; of keypoints: PCK) is less or undefined.",
         ),
     ] = None,
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare detections with a dataset: COCO's and VOC's AP, OKS, PCK; what was found or missed.
@@ -123,7 +117,7 @@ def evaluate(
         raise ValueError(f"--score-threshold {score_threshold}: expected a number in [0, 1]")
     if fail_under is not None and math.isnan(fail_under):
         raise ValueError(f"--fail-under {fail_under}: expected a number")
-    dataset = load_telling(data, format, images, strict)
+    dataset = source.load_telling()
     if hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
     found: Any

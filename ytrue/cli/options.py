@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -16,20 +14,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ytrue.datasets.dataset import Dataset
 
 PIPED_WIDTH: Final = 120
 """Columns of output that is read by no terminal, unless COLUMNS says otherwise."""
 
-Data = Annotated[Path, typer.Argument(help="Annotation file, or the folder of a dataset.")]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", help="coco, voc, yolo, labelme, shapes or records; default: found."),
-]
-Images = Annotated[
-    Path | None, typer.Option("--images", help="Folder that image file names are relative to.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first problem.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 PresetName = Annotated[
     str,
@@ -46,23 +34,6 @@ AnchorScale = Annotated[
     ),
 ]
 Resize = Annotated[str, typer.Option("--resize", help="letterbox or stretch.")]
-
-
-def load(data: Path, format: str | None, images: Path | None, strict: bool) -> Dataset:
-    """Return the dataset that the options name."""
-    from ytrue import datasets
-
-    return datasets.load(data, format=format, images=images, strict=strict)
-
-
-def load_telling(data: Path, format: str | None, images: Path | None, strict: bool) -> Dataset:
-    """Return the dataset, having said on standard error what was found wrong with it."""
-    dataset = load(data, format, images, strict)
-    found = Counter((problem.kind, problem.action) for problem in dataset.problems)
-    if found:
-        kinds = ", ".join(f"{n} {kind} ({action})" for (kind, action), n in sorted(found.items()))
-        typer.echo(f"found in {data}: {kinds}; ytrue inspect lists them", err=True)
-    return dataset
 
 
 def sides_of(size: str) -> tuple[int, int]:

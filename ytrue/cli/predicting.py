@@ -13,14 +13,12 @@ import typer
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
-    Format,
-    Images,
     check_choice,
-    load_telling,
     print_json,
     progress_bar,
     silent_start,
 )  # fmt: skip
+from ytrue.cli.reading import Format, Images, Source
 from ytrue.errors import DataError
 from ytrue.files import replace_file
 
@@ -127,7 +125,7 @@ def predict(
         raise ValueError(f"--batch-size {batch_size}: a TFLite file takes one image at a time")
     if hold_out is not None and ids is None:
         raise ValueError("--hold-out belongs to a dataset: name it with --ids")
-    dataset = None if ids is None else load_telling(ids, format, images, False)
+    dataset = None if ids is None else Source(ids, format=format, images=images).load_telling()
     if dataset is not None and hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
     if out.is_dir():

@@ -12,16 +12,13 @@ from ytrue.cli.app import app
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
-    Data,
-    Format,
-    Images,
     PresetName,
     Resize,
     Size,
-    load,
     print_json,
     resize_mode,
 )  # fmt: skip
+from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
 
@@ -37,8 +34,9 @@ MOST_LINES: Final = 40
 
 
 @app.command()
+@reads_data
 def show(
-    data: Data,
+    source: Source,
     image: Annotated[str, typer.Argument(help="The image: its id, file name, or #POSITION.")],
     out: Annotated[
         Path | None,
@@ -57,8 +55,6 @@ def show(
     size: Size = "512",
     anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
-    format: Format = None,
-    images: Images = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw which anchors or cells each object or point of an image got, and why another got none.
@@ -69,7 +65,7 @@ def show(
     from ytrue.contract import encoders_in
     from ytrue.resizing import place
 
-    dataset = load(data, format, images, False)
+    dataset = source.load()
     example = dataset[_position(dataset, image)]
     count = len(example.annotations)
     if object is not None and not 0 <= object < count:

@@ -17,18 +17,14 @@ from ytrue.cli.app import app
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
-    Data,
-    Format,
-    Images,
     PresetName,
     Resize,
-    Strict,
-    load_telling,
     print_json,
     resize_mode,
     rich_console,
     silent_start,
 )  # fmt: skip
+from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
 
@@ -45,8 +41,9 @@ log = logging.getLogger("ytrue")
 
 
 @app.command()
+@reads_data
 def train(
-    data: Data,
+    source: Source,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run; resumed if there.")],
     model: Annotated[
         str, typer.Option("--model", help="d0 to d7, d7x, lite0 to lite4, lite3x, or nano.")
@@ -106,9 +103,6 @@ def train(
     max_lost: Annotated[
         float, typer.Option(help="Refuse when more than this share of objects owns no anchor.")
     ] = 0.05,
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector; killed and started again, it goes on where it was.
@@ -117,10 +111,10 @@ def train(
     """
     if validation is not None and hold_out is not None:
         raise ValueError("--validation and --hold-out: choose one")
-    learnt = load_telling(data, format, images, strict)
+    learnt = source.load_telling()
     held: Dataset | None = None
     if validation is not None:
-        held = load_telling(validation, format, images, strict)
+        held = source.at(validation).load_telling()
     elif hold_out is not None:
         learnt, held = learnt.hold_out(hold_out)
     with silent_start():

@@ -10,20 +10,16 @@ import typer
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
-    Data,
-    Format,
-    Images,
     Resize,
     Size,
-    Strict,
     check_choice,
-    load,
     print_json,
     progress_bar,
     resize_mode,
     rich_console,
     sides_of,
 )  # fmt: skip
+from ytrue.cli.reading import Source, reads_data
 
 tune = typer.Typer(
     no_args_is_help=True,
@@ -35,8 +31,9 @@ app.add_typer(tune, name="tune")
 
 
 @tune.command("keypoints")
+@reads_data
 def tune_keypoints(
-    data: Data,
+    source: Source,
     size: Size = "512",
     strides: Annotated[
         str, typer.Option("--strides", help="Pixels of a cell's side, with commas between.")
@@ -58,9 +55,6 @@ def tune_keypoints(
     ] = 0.01,
     resize: Resize = "letterbox",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Also draw it: PNG.")] = None,
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Count which keypoints each grid of cells would lose, and recommend the smallest that will do.
@@ -76,7 +70,7 @@ def tune_keypoints(
         ("hidden", ("teach", "skip")),
     ):
         check_choice(f"--{name}", words[name], allowed)
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     with progress_bar("counting points", quiet=as_json) as progress:
         found = tuning.tune_keypoints(
             dataset, sides_of(size), strides=_numbers("--strides", strides),
@@ -103,8 +97,9 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 @tune.command("polygons")
+@reads_data
 def tune_polygons(
-    data: Data,
+    source: Source,
     size: Size = "416",
     bins: Annotated[
         str, typer.Option("--bins", help="Numbers of bins to try, with commas between.")
@@ -123,9 +118,6 @@ def tune_polygons(
         float, typer.Option("--loss", help="Mean IoU that fewer bins may cost.")
     ] = 0.01,
     resize: Resize = "letterbox",
-    format: Format = None,
-    images: Images = None,
-    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure how close polygons of so many bins come to the objects, and recommend a number.
@@ -136,7 +128,7 @@ def tune_polygons(
 
     check_choice("--part-rule", part_rule, ("largest", "hull"))
     check_choice("--points", points, ("vertices", "outline"))
-    dataset = load(data, format, images, strict)
+    dataset = source.load()
     with progress_bar("drawing outlines", quiet=as_json) as progress:
         found = polygontuning.tune_polygons(
             dataset, sides_of(size), bins=_numbers("--bins", bins),
