@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,6 +38,7 @@ from ytrue.contract import (
     parts_of,
 )
 from ytrue.datasets import load, pipeline, write_shapes
+from ytrue.datasets.augment import Light
 from ytrue.encoders import (
     ENCODERS,
     AnchorEncoder,
@@ -55,7 +57,7 @@ from ytrue.model.evaluating.kinds import FINDS
 from ytrue.model.exporting.decoding import DECODINGS, decoding_of
 from ytrue.model.pyramidnet import HEADS
 from ytrue.model.tasks import TASKS, build_model, check_fits, task_of
-from ytrue.resizing import place
+from ytrue.resizing import Placement, fit, place
 from ytrue.viz import png_bytes, show_encoding
 
 SIZE = (64, 96)
@@ -542,6 +544,85 @@ def test_the_pipeline_carries_it(name, shapes):
     assert_same(
         {name: array.numpy() for name, array in found.items()}, encoder.encode_batch(placed)
     )
+
+
+def placed_in(source, rng):
+    """Return objects all over an image and beyond its edges, one a crowd with a mask."""
+    low = rng.uniform(-0.3, 0.9, (9, 2)) * source
+    boxes = np.hstack((low, low + rng.uniform(0.02, 0.6, (9, 2)) * source))
+    boxes[3] = boxes[2]
+    mask = np.zeros(source, np.uint8)
+    mask[source[0] // 3 : source[0] // 2 + 1, 3:-5] = 1
+    crowd = np.arange(9) == 4
+    return Annotations(
+        boxes, np.arange(9) % CLASSES, crowd, masks=[mask if own else None for own in crowd]
+    )
+
+
+class Noted(Light):
+    """A `Light` that keeps where it placed its examples."""
+
+    def __call__(self, job):
+        drawn = job.generator()
+        flip = bool(drawn.random() < self.flip)
+        fitting = place(job.size, job.frame, job.resize).size
+        factor = drawn.uniform(*self.scale)
+        size = tuple(max(1, round(side * factor)) for side in fitting)
+        first = tuple(
+            int(drawn.integers(0, max(0, side - room) + 1)) if side > room else 0
+            for side, room in zip(size, job.frame, strict=True)
+        )
+        NOTES.append((Placement(job.size, job.frame, size, first, flip), job.example))
+        return super().__call__(job)
+
+
+NOTES = []
+SOURCES = [(64, 96), (33, 50), (150, 130), (97, 310)]  # as it is, up, down, down
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", ALL)
+def test_the_pipeline_carries_it_at_every_scale(name, source, resize):
+    """What is encoded of the placed annotations is what is taught: whole, cropped and mirrored."""
+    case, rng = ALL[name], np.random.default_rng(4)
+    classes = 1 if gives_slots_to_points(case.encoder) else CLASSES
+    examples = [made.example(*source, case.dress(placed_in(source, rng)), k) for k in range(3)]
+    dataset = made.Made(*examples, num_classes=classes)
+    whole = [place(source, SIZE, resize).apply(one.annotations) for one in examples]
+    found = made.taught(dataset, case.encoder, resize=resize, count=3)
+    assert_same(found, case.encoder.encode_batch(whole))
+    if resize == "letterbox":
+        assert_same(found, case.encoder.encode_batch(examples))
+    NOTES.clear()
+    augment = Noted(flip=0.5, scale=(0.6, 2.0))
+    found = made.taught(dataset, case.encoder, resize=resize, augment=augment, count=3, workers=1)
+    assert len(NOTES) == 3
+    placed = [
+        placement.apply_counted(one.annotations, keypoint_flips=((0, 1),))[0]
+        for placement, one in NOTES
+    ]
+    assert_same(found, case.encoder.encode_batch(placed))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_it_places_an_example_and_refuses_another_frame(name):
+    case = ALL[name]
+    objects = case.dress(placed_in((150, 130), np.random.default_rng(2)))
+    one = made.example(150, 130, objects)
+    placed = fit(one, case.encoder)
+    assert_same(case.encoder.encode(one), case.encoder.encode(placed))
+    assert_same(case.encoder.encode_batch([one]), case.encoder.encode_batch([placed]))
+    for part, told in explained(case.encoder, one).items():
+        assert told.annotations == placed
+        assert told.outcome == explained(case.encoder, placed)[part].outcome
+    for call in (case.encoder.encode, case.encoder.explain):
+        with pytest.raises(
+            ValueError, match="are of an image of 150x130, the network input is 64x96"
+        ):
+            call(objects.replace(image_size=(150, 130)))
+        with pytest.raises(ValueError, match="the boxes lie within 0 and 1, all 1: they look norm"):
+            call(case.dress(Annotations([(0.25, 0.5, 0.5, 1)], [0])))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,5 +1,8 @@
 """Batches: static shapes, equal for any number of workers, entered anywhere, and never a hang."""
 
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +11,7 @@ import tensorflow as tf
 
 from ytrue import DataError
 from ytrue.datasets import Report, load, pipeline, write_shapes
+from ytrue.datasets.tfdata import ENDLESS, BatchMaker
 from ytrue.encoders import KeypointGridEncoder, preset
 from ytrue.normalising import NORMALISATIONS
 from ytrue.resizing import place
@@ -129,8 +133,6 @@ def test_machines_share_the_examples(dataset, encoder):
 
 
 def broken(dataset, tmp_path, index):
-    from dataclasses import replace
-
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8 broken")
     paths = list(dataset.images.paths)
@@ -141,6 +143,27 @@ def broken(dataset, tmp_path, index):
 def test_a_broken_image_raises_with_its_name(dataset, encoder, tmp_path):
     with pytest.raises(tf.errors.OpError, match="image 6: .*bad.jpg: not a readable image"):
         batches(broken(dataset, tmp_path, 5), encoder, batch_size=2)
+
+
+def test_what_tensorflow_says_of_it_is_short(dataset, encoder, tmp_path):
+    report = Report()
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        batches(broken(dataset, tmp_path, 5), encoder, batch_size=2, report=report)
+    said = str(caught.value)
+    assert len(said.splitlines()) == 2
+    assert "Traceback" not in said
+    assert "bad.jpg: not a readable image" in said.splitlines()[0]
+    assert "goes on without it" in said.splitlines()[0]
+    assert isinstance(report.error, DataError)
+    assert str(report.error) in said.replace("\\", "")
+
+
+def test_mistakes_in_an_augmentation_keep_their_traceback(dataset, encoder):
+    def wrong(example, pixels, random):
+        return pixels, example.no_such_thing
+
+    with pytest.raises(tf.errors.OpError, match="no_such_thing"):
+        batches(dataset, encoder, batch_size=2, augment=wrong)
 
 
 def test_a_broken_image_is_skipped_and_reported_once(dataset, encoder, tmp_path):
@@ -172,17 +195,177 @@ def test_dropped_objects_are_counted(dataset, encoder):
     assert len(found) == 5
 
 
-def test_it_feeds_a_keras_model(dataset, encoder):
+# Iterating again.
+
+
+def hashes(data, count=None):
+    """Return what tells one image of a batch from another, batch by batch."""
+    return [
+        images.numpy().tobytes() for images, *_ in (data if count is None else data.take(count))
+    ]
+
+
+CHANGING = {"batch_size": 3, "augment": "light", "shuffle": True}
+
+
+def test_iterating_again_goes_on_with_the_next_epoch(dataset, encoder):
+    wanted = hashes(pipeline(dataset, encoder, epochs=5, **CHANGING))
+    assert len(set(wanted)) == 15
+    data = pipeline(dataset, encoder, **CHANGING)
+    assert [len(data), hashes(data), hashes(data)] == [3, wanted[:3], wanted[3:6]]
+    assert hashes(data, 2) == wanted[6:8]  # what is not drawn of an epoch is not made up for
+    assert hashes(data.repeat(2)) == wanted[9:]
+    two = pipeline(dataset, encoder, epochs=2, **CHANGING)
+    assert [len(two), hashes(two), hashes(two, 6)] == [6, wanted[:6], wanted[6:12]]
+
+
+def test_resuming_counts_on_from_the_start(dataset, encoder):
+    wanted = hashes(pipeline(dataset, encoder, epochs=6, **CHANGING))
+    data = pipeline(dataset, encoder, start=(1, 2), epochs=2, **CHANGING)
+    assert [hashes(data), hashes(data), hashes(data)] == [wanted[5:6], wanted[6:9], wanted[9:12]]
+    two = pipeline(dataset, encoder, start=(1, 2), epochs=3, **CHANGING)
+    assert [hashes(two), hashes(two, 6)] == [wanted[5:9], wanted[9:15]]
+    assert int(data.cardinality()) == tf.data.UNKNOWN_CARDINALITY
+    assert len(pipeline(dataset, encoder, start=(1, 0), epochs=3, **CHANGING)) == 6
+
+
+def test_an_endless_pipeline_never_comes_back_to_an_epoch(dataset, encoder):
+    wanted = hashes(pipeline(dataset, encoder, epochs=2, **CHANGING))
+    data = pipeline(dataset, encoder, epochs=None, **CHANGING)
+    assert int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
+    assert hashes(data, 6) == wanted
+    later = pipeline(dataset, encoder, epochs=ENDLESS + 1, start=(ENDLESS, 0), **CHANGING)
+    assert hashes(data, 3) == hashes(later)
+    assert not set(hashes(data, 3)) & set(wanted)
+
+
+def test_two_iterators_at_once_have_an_epoch_each(dataset, encoder):
+    wanted = hashes(pipeline(dataset, encoder, epochs=2, **CHANGING))
+    data = pipeline(dataset, encoder, **CHANGING)
+    first, second = iter(data), iter(data)
+    drawn = [next(iterator)[0].numpy().tobytes() for _ in range(3) for iterator in (first, second)]
+    assert (drawn[::2], drawn[1::2]) == (wanted[:3], wanted[3:])
+
+
+def test_without_chance_every_iteration_is_equal(dataset, encoder):
+    data = pipeline(dataset, encoder, batch_size=4)
+    assert hashes(data) == hashes(data) == hashes(pipeline(dataset, encoder, batch_size=4))
+
+
+def model_of(seen):
+    """Return a small network that notes the images it is trained with."""
     import keras
 
     inputs = keras.Input((128, 128, 3))
     outputs = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(inputs))
-    model = keras.Model(inputs, outputs)
+
+    class Noting(keras.Model):
+        def train_step(self, data):
+            seen["traced"] = seen.get("traced", 0) + 1
+            tf.numpy_function(
+                lambda x: seen.setdefault("images", []).append(x.tobytes()), [data[0]], []
+            )
+            return super().train_step(data)
+
+    model = Noting(inputs, outputs)
     model.compile(optimizer="sgd", loss="mse")
+    return model
+
+
+def of_states(data):
+    return data.map(
+        lambda x, y: (tf.cast(x, tf.float32) / 255, tf.cast(y["state"][:, :2], tf.float32))
+    )
+
+
+def test_every_epoch_of_fit_is_another_one(dataset, encoder, recwarn):
+    seen = {}
+    data = of_states(pipeline(dataset, encoder, **CHANGING))
+    held = of_states(pipeline(dataset, encoder, batch_size=4))
+    history = model_of(seen).fit(data, epochs=3, validation_data=held, shuffle=False, verbose=0)
+    wanted = hashes(of_states(pipeline(dataset, encoder, epochs=3, **CHANGING)))
+    assert seen["images"] == wanted
+    assert seen["traced"] == 1
+    assert len(history.history["val_loss"]) == 3
+    said = [str(warning.message) for warning in recwarn]
+    assert not [one for one in said if "shuffle" in one or "ran out of data" in one]
+
+
+def test_it_feeds_a_keras_model(dataset, encoder):
+    model = model_of({})
     data = pipeline(dataset, encoder, batch_size=4, images="imagenet", epochs=None)
     data = data.map(lambda x, y: (x, tf.cast(y["state"][:, :2], tf.float32)))
     history = model.fit(data, steps_per_epoch=3, epochs=1, shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+
+
+def test_machines_and_epochs_have_orders_of_their_own(dataset, encoder):
+    """Of 9 examples each machine has 3: no two epochs or machines deal them alike."""
+    from ytrue.datasets.augment import Plain
+
+    nine, orders = dataset.subset([*range(9)] * 8), []
+    for machine in range(3):
+        maker = BatchMaker(
+            nine, encoder, 1, Plain(), True, 7, "letterbox", "raise", (machine, 3), True,
+            (0, 0, 0), 1, Report(),
+        )  # fmt: skip
+        orders += [tuple((maker.order(epoch) - machine) // 3) for epoch in range(4)]
+        assert {row % 3 for row in maker.order(0)} == {machine}
+    assert len(set(orders)) == 12
+
+
+POOLS = """
+import os, sys, threading, numpy as np
+from ytrue.datasets import load
+from ytrue.datasets.augment import Plain
+from ytrue.datasets.tfdata import BatchMaker, Report
+from ytrue.encoders import preset
+
+dataset = load(sys.argv[1])
+encoder = preset("ytrue", 64, dataset.num_classes)
+def first(k, workers=3):
+    maker = BatchMaker(dataset, encoder, 4, Plain(), True, k, "letterbox", "raise", (0, 1), False,
+                       (0, 0, 0), workers, Report())
+    return maker.arrays(0)[0]
+counts = []
+for k in range(30):
+    first(k)
+    counts.append(threading.active_count())
+assert counts[-1] == counts[0] <= 1 + 3 + os.cpu_count(), counts
+here = first(5)
+child = os.fork()
+if not child:
+    equal = np.array_equal(first(5), here) and threading.active_count() <= counts[-1]
+    os._exit(0 if equal else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_pipelines_share_their_threads_also_after_a_fork(dataset):
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", POOLS, str(dataset.source)], capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_thirty_pipelines_need_no_more_threads_than_one(dataset, encoder):
+    counts = []
+    for seed in range(30):
+        hashes(pipeline(dataset, encoder, batch_size=4, seed=seed, workers=2), 1)
+        counts.append(sum(one.name.startswith("ytrue") for one in threading.enumerate()))
+    assert counts[-1] == counts[1]
+
+
+def test_it_is_said_once_that_nothing_is_mirrored(dataset, encoder, caplog):
+    unknown = replace(dataset, keypoint_flips=None)
+    for augment, said in (("light", 1), ("none", 0), (None, 0), (lambda e, p, r: (p, e), 0)):
+        caplog.clear()
+        pipeline(unknown, encoder, batch_size=2, augment=augment)
+        assert sum("images are not mirrored" in one.message for one in caplog.records) == said
+    pipeline(dataset, encoder, batch_size=2, augment="light")
+    assert not caplog.records
 
 
 WRONG = [
@@ -214,7 +397,6 @@ def test_an_encoder_for_too_few_classes_is_refused(dataset):
 
 def test_data_errors_stay_data_errors_without_tensorflow(dataset, encoder, tmp_path):
     from ytrue.datasets.augment import Plain
-    from ytrue.datasets.tfdata import BatchMaker
 
     maker = BatchMaker(
         broken(dataset, tmp_path, 0), encoder, 2, Plain(), False, 0, "letterbox", "raise", (0, 1), False,
