@@ -36,15 +36,19 @@ class DatasetBuilder:
         format: the format's name.
         images: the folder that file names are relative to.
         strict: raise with the first problem.
+        allow_outside: read images that file names lead to outside of that folder, too.
 
     Raises:
         DataError: with `strict`, from whatever call meets the first problem.
     """
 
-    def __init__(self, source: Path, *, format: str, images: Path, strict: bool = False) -> None:
+    def __init__(
+        self, source: Path, *, format: str, images: Path, strict: bool = False,
+        allow_outside: bool = False,
+    ) -> None:  # fmt: skip
         self.source, self.format, self.strict = source, format, strict
         self.problems: list[Problem] = []
-        self._folder = Folder(images)
+        self._folder = Folder(images, allow_outside=allow_outside)
         self._files: list[str] = []
         self._image_ids: list[Id] = []
         self._names: list[str] = []

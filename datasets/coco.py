@@ -119,13 +119,13 @@ def read(
     Raises:
         DataError: not JSON, not COCO, several files to choose from; with `strict` any problem.
     """
-    del split, allow_outside
+    del split
     path = _single(source) if source.is_dir() else source
     raw = _Columns(path, strict, path.stat().st_size > LARGE)
     collecting = gc.isenabled()
     gc.disable()  # a block of annotations is many small lists; collecting them costs a third
     try:
-        return raw.dataset(_read_annotations(path, raw), images, locate)
+        return raw.dataset(_read_annotations(path, raw), images, locate, allow_outside)
     finally:
         if collecting:
             gc.enable()
@@ -502,7 +502,9 @@ class _Columns:
 
     # From the file's ids to rows and labels.
 
-    def dataset(self, rest: dict[str, Any], folder: Path | None, locate: bool) -> Dataset:
+    def dataset(
+        self, rest: dict[str, Any], folder: Path | None, locate: bool, allow_outside: bool = False
+    ) -> Dataset:
         """Return the dataset: ids resolved, images located, everything vetted."""
         classes, class_ids, keypoint_names, flips = self._categories(rest)
         images = self._images(rest)
@@ -549,7 +551,8 @@ class _Columns:
             header=header,
         )
         names = Names(str(self.path))
-        return vetted(dataset, Folder(folder) if folder else None, names, strict=self.strict)
+        found = Folder(folder, allow_outside=allow_outside) if folder else None
+        return vetted(dataset, found, names, strict=self.strict)
 
     def _categories(
         self, rest: dict[str, Any]

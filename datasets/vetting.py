@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.datasets.dataset import Images, Objects, select_objects
-from ytrue.datasets.imagefiles import Folder, Header, read_headers
+from ytrue.datasets.imagefiles import Folder, Found, Header, read_headers
 from ytrue.errors import Action, DataError, Problem
 
 PROBLEM_KINDS: Final[dict[str, str]] = {
@@ -53,7 +53,8 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-renamed": "Not the file named, but one of the same stem is there; that is used.",
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
-    "path-escapes": "The file name leads out of the images folder; refused, dropped with its objects.",
+    "path-escapes": "File names lead out of the images folder: not followed, looked for in it by the end "
+    "of their path; kept with their objects.",
     "class-unnamed": "Classes are not named anywhere; named by their numbers.",
     "field-lost": "The target format cannot hold this; not written.",
 }
@@ -237,21 +238,15 @@ def locate_images(
     exist, the size in each file's header is held against the annotated one; a size of 0 is
     always filled in from the header, and what has none then is not usable.
     """
-    problems: list[Problem] = []
     usable = np.ones(len(images.ids), bool)
-    paths, present = [], []
-    for row, name in enumerate(images.file_names):
-        found = folder.find(name)
-        if found is None:
-            usable[row] = False
-            detail = f"{name!r} leads out of {folder.root}"
-            problems.append(_about(images, names, row, "path-escapes", "dropped", detail))
-        elif found and found != name:
-            detail = f"{name!r} is not there, {found!r} is used"
+    found = [folder.find(name) for name in images.file_names]
+    problems = _outside(images, names, found, folder)
+    for row, (name, file) in enumerate(zip(images.file_names, found, strict=True)):
+        if file.name and not file.named and not file.outside:
+            detail = f"{name!r} is not there, {file.name!r} is used"
             problems.append(_about(images, names, row, "image-renamed", "kept", detail))
-        paths.append("" if found is None else folder.path(found or name))
-        present.append(bool(found))
-    missing = [row for row in range(len(paths)) if usable[row] and not present[row]]
+    paths, present = [file.path for file in found], [bool(file.name) for file in found]
+    missing = [row for row in range(len(paths)) if not present[row]]
     problems += _missing(images, names, missing, folder, len(paths))
     images = replace(images, paths=paths)
     rows = [row for row in range(len(paths)) if present[row]]
@@ -264,6 +259,23 @@ def locate_images(
         detail = f"no size is given for {images.file_names[row]!r}, and no file to take it from"
         problems.append(_about(images, names, row, "image-size-unknown", "dropped", detail))
     return images, usable & ~unknown, problems
+
+
+def _outside(
+    images: Images, names: Names, found: Sequence[Found], folder: Folder
+) -> list[Problem]:
+    """Say once that file names lead out of the images folder, and what became of them."""
+    rows = [row for row, file in enumerate(found) if file.outside and not file.named]
+    if not rows:
+        return []
+    there = sum(bool(found[row].name) for row in rows)
+    lead = "file name leads" if len(rows) == 1 else "file names lead"
+    detail = (
+        f"{len(rows)} {lead} out of {folder.root}, the first is "
+        f"{images.file_names[rows[0]]!r}: {there} found in it by the end of the path; "
+        "elsewhere is read only with allow_outside (--allow-outside)"
+    )
+    return [Problem("path-escapes", detail, "kept", names.of(rows[0]))]
 
 
 def _about(
