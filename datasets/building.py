@@ -203,10 +203,10 @@ def tight_box(
 ) -> tuple[float, float, float, float]:
     """Return the box around polygons (y, x), else a mask, else labelled keypoints; nan without."""
     points = [part for part in parts if len(part)]
-    if not points and mask is not None:
-        ys, xs = np.nonzero(mask.decode())
-        if len(ys):
-            return float(ys.min()), float(xs.min()), float(ys.max() + 1), float(xs.max() + 1)
+    around = None if points or mask is None else mask.box
+    if around is not None:
+        y_min, x_min, y_max, x_max = map(float, around)
+        return y_min, x_min, y_max, x_max
     if not points and keypoints is not None:
         points = [keypoints[keypoints[:, 2] > 0, :2]]
     every = np.concatenate(points) if points else np.zeros((0, 2))

@@ -23,7 +23,9 @@ def open_plain(path: str | Path, *, do: str = "check the path") -> BinaryIO:
     """
     try:
         # Opening a pipe that nobody writes to would wait for ever without O_NONBLOCK.
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        number = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", where=path, do=do) from None
     except ValueError:  # a NUL, or a character that the file system's encoding lacks

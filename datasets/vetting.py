@@ -261,9 +261,7 @@ def locate_images(
     return images, usable & ~unknown, problems
 
 
-def _outside(
-    images: Images, names: Names, found: Sequence[Found], folder: Folder
-) -> list[Problem]:
+def _outside(images: Images, names: Names, found: Sequence[Found], folder: Folder) -> list[Problem]:
     """Say once that file names lead out of the images folder, and what became of them."""
     rows = [row for row, file in enumerate(found) if file.outside and not file.named]
     if not rows:
