@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
-from ytrue.datasets.vetting import Names, locate_images, vet_objects
+from ytrue.datasets.vetting import Names, locate_images, vet_objects, vet_shapes
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
 
@@ -226,9 +226,11 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
         images, usable, problems = locate_images(images, folder, names)
     raise_first(problems, strict)
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
+    objects, odd_shapes = vet_shapes(images, objects, names)
+    raise_first(odd_shapes, strict)
     objects, found = vet_objects(images, objects, names)
     raise_first(found, strict)
-    problems = [*dataset.problems, *problems, *found]
+    problems = [*dataset.problems, *problems, *odd_shapes, *found]
     if not usable.all():
         rows = np.flatnonzero(usable)
         position = np.cumsum(usable) - 1
