@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ytrue.contract import OUTCOMES
+from ytrue.words import counted
 
 if TYPE_CHECKING:
     from ytrue.auditing import Audit
@@ -175,9 +176,12 @@ def _classes(audit: Audit) -> Iterator[str]:
         if 0 < n < FEW_OBJECTS
     ]
     if absent:
-        yield f"{len(absent)} of {len(audit.classes)} classes have no object: {_some(absent)}."
+        have = "has" if len(absent) == 1 else "have"
+        of = counted(len(audit.classes), "class", "classes")
+        yield f"{len(absent)} of {of} {have} no object: {_some(absent)}."
     if few:
-        yield f"{len(few)} classes have fewer than {FEW_OBJECTS} objects: {_some(few)}."
+        have = counted(len(few), "class has", "classes have")
+        yield f"{have} fewer than {FEW_OBJECTS} objects: {_some(few)}."
     positives = {
         name: row["positives"] for name, row in audit.by_class().items() if row["positives"]
     }
