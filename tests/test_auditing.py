@@ -131,7 +131,7 @@ CELL_ADVICE = [
     (
         [CELLS] * 2,
         {"stride": 32},
-        r"50% of your objects own only places of their second choice",
+        r"50% of your objects own only forced places, those they did not ask for first",
     ),
     (
         [CELLS] * 2,
@@ -173,7 +173,7 @@ def test_advice_on_cells_speaks_of_their_options(boxes, options, sentence, polyg
     report = ytrue.audit(Listed(Annotations(boxes, [0] * len(boxes))), encoder)
     assert any(re.search(sentence, line) for line in report.advice()), report.advice()
     said = " ".join(report.advice())
-    for name in ("aspect_ratios", "anchor_scale", "num_scales", "min_level", "reserved", "padding"):
+    for name in ("aspect_ratios", "anchor_scale", "num_scales", "min_level", "forced", "padding"):
         assert name not in said
 
 
@@ -187,7 +187,7 @@ def test_masks_get_the_advice_and_the_thresholds_of_their_boxes():
     assert "best IoU of each object (dashed: thresholds)" in titles
 
 
-def test_words_for_second_choices_are_everywhere():
+def test_what_is_forced_is_called_so_everywhere():
     from rich.console import Console
 
     from ytrue import viz
@@ -199,12 +199,12 @@ def test_words_for_second_choices_are_everywhere():
     viz.print_audit(report, console)
     figure = viz.show_audit(report)
     keys = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    assert keys == ["matched", "only second choice", "lost"]
+    assert keys == ["matched", "only forced", "lost"]
     for said in (console.export_text(), audit_fragment(report), figure.get_suptitle()):
-        assert "second choice" in said
-        assert "reserved" not in said
+        assert "forced" in said
+        assert not any(other in said for other in ("reserved", "second choice"))
     anchors = ytrue.audit(Listed(Annotations([(8, 8, 12, 200)], [0])), preset("ytrue", 256, 2))
-    assert "100.0% only reserved" in viz.show_audit(anchors).get_suptitle()
+    assert "100.0% only forced" in viz.show_audit(anchors).get_suptitle()
 
 
 def test_a_sound_dataset_gets_no_advice():

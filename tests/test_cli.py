@@ -369,8 +369,8 @@ def test_audit_and_show_by_task(shapes, tmp_path):
         assert file.read_bytes().startswith(b"\x89PNG")
     assert "left: owns slot 0 of the cell in row" in said
     said = run("audit", shapes, "--task", "yolo", *size, "--set", "anchors=2").stdout
-    assert "second" in said
-    assert "reserved" not in said
+    assert "forced" in said
+    assert not any(other in said for other in ("reserved", "second choice"))
     plain = json.loads(
         run("show", shapes, "#1", "--task", "keypoints", *size, "-o", picture, "--object", "0",
             "--json").stdout

@@ -148,7 +148,7 @@ def _objects(audit: Audit) -> str:
 <h2>By width : height</h2>{_summaries(audit, audit.by_ratio())}
 <h2>By level of the {audit.level_word}</h2>{_summaries(audit, audit.by_level())}
 <h2>By class</h2>{_summaries(audit, audit.by_class())}
-<h2>Images with most lost or only {audit.forced_word} objects</h2>{_records(audit.worst_images(20))}
+<h2>Images with most lost or only forced objects</h2>{_records(audit.worst_images(20))}
 <h2>Lost objects</h2>{_lost(audit.lost_objects())}"""
 
 
@@ -191,7 +191,7 @@ def audit_fragment(audit: Audit) -> str:
     outcomes = {name: n for name, n in audit.outcomes().items() if n}
     return (
         f"<p>{counted(audit.num_images, 'image')}, {counted(audit.num_objects, 'object')}: "
-        f"<b>{audit.lost_share:.1%} lost</b>, {audit.forced_share:.1%} only {audit.forced_word}; "
+        f"<b>{audit.lost_share:.1%} lost</b>, {audit.forced_share:.1%} only forced; "
         f"{audit.ignored_share:.2%} of positions ignored.</p>"
         + table(owned[0], [owned[1]])
         + table(("outcome", *outcomes), [("objects", *outcomes.values())])

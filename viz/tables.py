@@ -131,7 +131,6 @@ def _print_objects(audit: Audit, console: Console) -> None:
     tell(console, f"  {outcomes or 'no objects'}")
     owned = ", ".join(f"{n:,} own {name}" for name, n in audit.owned().items())
     tell(console, f"  {owned}; {audit.ignored_share:.2%} of positions are ignored")
-    word = audit.forced_word
     console.print(_summary("size at input", audit.by_size(), audit))
     console.print(_summary("width : height", audit.by_ratio(), audit))
     console.print(_summary("level", audit.by_level(), audit))
@@ -141,7 +140,7 @@ def _print_objects(audit: Audit, console: Console) -> None:
     worst = audit.worst_images(5)
     if worst:
         named = ", ".join(
-            f"{escape(str(row['image_id']))} ({row['lost']} lost, {row['forced']} {word})"
+            f"{escape(str(row['image_id']))} ({row['lost']} lost, {row['forced']} forced)"
             for row in worst
         )
         tell(console, f"[bold]look at[/] {named}")
@@ -171,7 +170,7 @@ def _print_points(audit: PointAudit, console: Console) -> None:
 
 def _summary(name: str, rows: Mapping[str, Mapping[str, float]], audit: Audit) -> Table:
     quantiles = ("best IoU p10", "median", "p90") if audit.by_overlap else ()
-    table = numbers_table(name, "objects", "lost", audit.forced_word, "positives", *quantiles)
+    table = numbers_table(name, "objects", "lost", "forced", "positives", *quantiles)
     for label, row in rows.items():
         if not row["objects"]:
             continue

@@ -94,7 +94,7 @@ def _huge(audit: Audit) -> Iterator[str]:
         else "anchors closer to your objects' sizes (anchor_scale, num_scales, min_level) would help"
     )
     yield (
-        f"{_percent(share)} of your objects own only a reserved position below the threshold (median best "
+        f"{_percent(share)} of your objects own only a forced position below the threshold (median best "
         f"IoU {median:.2f}): {hint}."
     )
 
@@ -116,13 +116,13 @@ def _small_for_cells(audit: Audit) -> Iterator[str]:
     yield from _too_small(audit, f"a stride below {stride:g} (--set stride) would keep them apart")
 
 
-def _second_choice(audit: Audit) -> Iterator[str]:
+def _forced_places(audit: Audit) -> Iterator[str]:
     if audit.forced_share < MANY:
         return
     forced = audit.rows.outcome == OUTCOMES.index("forced")
     refused = int((audit.rows.stolen[forced] > 0).sum())
     others = int(forced.sum()) - refused
-    yield f"{_percent(audit.forced_share)} of your objects own only places of their second choice."
+    yield f"{_percent(audit.forced_share)} of your objects own only forced places, those they did not ask for first."
     if refused:
         yield (
             f"{refused} of these asked for a place that went to another object: {_more_places(audit)} would "
@@ -222,5 +222,5 @@ def _some(names: list[str]) -> str:
 
 
 _ANCHOR_RULES: Final[Rules] = (_tiny, _huge, _thin)
-_CELL_RULES: Final[Rules] = (_small_for_cells, _second_choice, _shapes)
+_CELL_RULES: Final[Rules] = (_small_for_cells, _forced_places, _shapes)
 _CENTRE_RULES: Final[Rules] = (_small_for_centres,)

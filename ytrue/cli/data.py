@@ -161,9 +161,7 @@ def _photographs(
         for row in audits[name].worst_images(WORST_SHOWN):
             example = dataset[dataset.index_of(row["image_id"])]
             what = "points" if "points" in row else "objects"
-            forced = (
-                f", {row['forced']} only {audits[name].forced_word}" if row.get("forced") else ""
-            )
+            forced = f", {row['forced']} only forced" if row.get("forced") else ""
             found[name].append(
                 Photograph(
                     row["image_id"], f"{row['lost']} of {row[what]} {what} lost{forced}",
