@@ -108,8 +108,8 @@ ADVICE = [
         {"force": "none"},
         "3 of them would own a position under the preset ytrue",
     ),
-    ([(10, 10, 90, 90)], {}, r"1 classes have fewer than 10 objects: cat \(1\)"),
-    ([(10, 10, 90, 90)], {}, "1 of 2 classes have no object: dog"),
+    ([(10, 10, 90, 90)], {}, r"1 class has fewer than 10 objects: cat \(1\)"),
+    ([(10, 10, 90, 90)], {}, "1 of 2 classes has no object: dog"),
 ]
 
 
@@ -173,7 +173,7 @@ def test_advice_on_cells_speaks_of_their_options(boxes, options, sentence, polyg
     report = ytrue.audit(Listed(Annotations(boxes, [0] * len(boxes))), encoder)
     assert any(re.search(sentence, line) for line in report.advice()), report.advice()
     said = " ".join(report.advice())
-    for name in ("aspect_ratios", "anchor_scale", "num_scales", "min_level", "forced", "padding"):
+    for name in ("aspect_ratios", "anchor_scale", "num_scales", "min_level", "reserved", "padding"):
         assert name not in said
 
 

@@ -81,7 +81,8 @@ class Table:
         heads = [self.heads[column] for column in columns]
         whole = [max(wide, *map(cell_len, head)) for wide, head in zip(least, heads, strict=True)]
         gaps = gap * (len(columns) - 1)
-        wide = whole if sum(whole) + gaps <= width else least
+        fits = min(whole[0], 2 * _LEAST_NAME) + sum(whole[1:]) + gaps <= width
+        wide = whole if fits else least
         wide[0] = max(min(wide[0], width - sum(wide[1:]) - gaps), min(wide[0], _LEAST_NAME))
         heads = [_wrapped(head, room) for head, room in zip(heads, wide, strict=True)]
         height = max(map(len, heads))

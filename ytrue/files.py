@@ -27,19 +27,19 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            write(file)
-        return
-    beside = path.with_name(path.name + ".part")
+    in_place = path.exists() and not path.is_file()
+    beside = path if in_place else path.with_name(path.name + ".part")
     try:
         with beside.open("wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+            if not in_place:
+                file.flush()
+                os.fsync(file.fileno())
+        if not in_place:
+            beside.replace(path)
     except BaseException as error:
-        beside.unlink(missing_ok=True)
+        if not in_place:
+            beside.unlink(missing_ok=True)
         raise _named(error, beside, path) from None
 
 
