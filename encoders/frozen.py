@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ytrue.annotations import Annotations
 from ytrue.contract import Target, config_digest
-from ytrue.errors import check_count
+from ytrue.errors import check_count, check_number
 
 
 class Configured:
@@ -73,6 +73,16 @@ def set_counts(value: Any, *names: str) -> None:
     """
     for name in names:
         object.__setattr__(value, name, check_count(name, getattr(value, name)))
+
+
+def set_numbers(value: Any, *names: str) -> None:
+    """Keep fields of a frozen dataclass instance as floats.
+
+    Raises:
+        ValueError: one is no finite number, named with its value.
+    """
+    for name in names:
+        object.__setattr__(value, name, check_number(name, getattr(value, name)))
 
 
 def fields_of(value: Any) -> dict[str, Any]:

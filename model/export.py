@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations
 from ytrue.cores import available_cores
 from ytrue.encoders import from_config
+from ytrue.encoders.detections import check_numbers
 from ytrue.errors import DataError, check_choice
 from ytrue.model.exporting import decoder, runtimes
 from ytrue.model.exporting.decoding import Decoding, coder_of, decoding_of
@@ -148,7 +149,12 @@ class Export:
             options: of the encoder's `decode`, such as `score_threshold`.
         """
         frames = checked_frames(images, self.image_size)
-        found = partial(decoding_of(self.encoder).found, self.encoder, **options)
+        decoding = decoding_of(self.encoder)
+
+        def found(outputs: runtimes.Outputs) -> Annotations:
+            check_numbers(outputs)
+            return decoding.found(self.encoder, outputs, **options)
+
         return self._run(frames, found) if len(frames) else []
 
     @property
