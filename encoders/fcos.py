@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
 from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.encoders.arguments import numbers_of
 from ytrue.encoders.batches import (
     OUTCOME_OF_KIND,
     first_positions,
@@ -21,7 +22,6 @@ from ytrue.encoders.batches import (
     objects_of,
     run_kernel,
 )
-from ytrue.encoders.arguments import numbers_of
 from ytrue.encoders.cellgrid import CellGrid, strides_of
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, outputs_of, sigmoid

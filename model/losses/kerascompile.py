@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 from keras.src.trainers import trainer
 from keras.src.trainers.compile_utils import CompileLoss
