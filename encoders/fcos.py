@@ -28,7 +28,7 @@ from ytrue.encoders.detections import detect, outputs_of, sigmoid
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.fcos import Record, Rules, Targets, encode_images
-from ytrue.errors import as_number, check_choice
+from ytrue.errors import check_choice, check_number
 
 RANGE_IN_STRIDES: Final = 8
 """Where a level's range of distances ends by default: 64 pixels at stride 8, as in the paper."""
@@ -121,7 +121,9 @@ class FCOSEncoder(Configured):
             "image_size": cells.image_size,
             "stride": strides,
             "ranges": numbers_of(bounds),
-            "center_radius": None if center_radius is None else as_number(center_radius),
+            "center_radius": None
+            if center_radius is None
+            else check_number("center_radius", center_radius),
         }
         set_fields(self, locals() | derived)
         self._check()

@@ -29,7 +29,7 @@ from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.lattice import Lattice
 from ytrue.encoders.kernels.objects import Targets
 from ytrue.encoders.kernels.yolo import Record, Rules, encode_images
-from ytrue.errors import as_number, check_choice
+from ytrue.errors import as_number, check_choice, check_number
 
 AnchorsLike = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
@@ -140,9 +140,9 @@ class YoloEncoder(Configured):
             "image_size": cells.image_size,
             "grid": cells.grid,
             "anchors": _levels(anchors, len(cells.grid)),
-            "ratio": as_number(ratio),
-            "ignore_iou": as_number(ignore_iou),
-            "crowd_ioa": as_number(crowd_ioa),
+            "ratio": check_number("ratio", ratio),
+            "ignore_iou": check_number("ignore_iou", ignore_iou),
+            "crowd_ioa": check_number("crowd_ioa", crowd_ioa),
         }
         set_fields(self, locals() | derived)
         self._check()

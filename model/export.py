@@ -36,7 +36,7 @@ from ytrue.model.exporting.manifest import (
     read_manifest,
     write_manifest,
 )
-from ytrue.model.predict import checked_frames
+from ytrue.model.predict import checked_frames, predict_images
 from ytrue.normalising import NORMALISATIONS, normalisation_of
 from ytrue.resizing import ResizeMode
 
@@ -156,6 +156,16 @@ class Export:
             return decoding.found(self.encoder, outputs, **options)
 
         return self._run(frames, found) if len(frames) else []
+
+    def predict(
+        self,
+        images: Iterable[str | Path | NDArray[np.uint8]],
+        *,
+        batch_size: int = 1,
+        **options: Any,
+    ) -> list[Annotations]:
+        """Return the detections of images of any size, in their own pixels; see `Detector.predict`."""
+        return predict_images(self, images, batch_size=batch_size, **options)
 
     @property
     def image_size(self) -> tuple[int, int]:

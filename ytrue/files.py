@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from ytrue.errors import DataError
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -16,3 +19,27 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder, which is there: two processes that write in it would mix their files.
+
+    Args:
+        folder: gets a file `.lock`. A process that is killed holds it no longer.
+        doing: what another process, which holds it, is told to be doing: "writing records".
+
+    Raises:
+        DataError: another process holds it.
+    """
+    import fcntl
+
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another process is {doing} here", where=folder,
+                do="wait for it, or name another folder",
+            ) from None  # fmt: skip
+        yield
