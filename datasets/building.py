@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
-from ytrue.datasets.vetting import Names, locate_images, vet_objects
+from ytrue.datasets.vetting import Names, locate_images, vet_keypoints, vet_objects
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
 
@@ -162,6 +162,7 @@ class DatasetBuilder:
             count = max(len(points) for points in self._keypoints.values())
             keypoints = np.full((n, count, 3), np.nan)
             for row, points in self._keypoints.items():
+                keypoints[row] = 0.0  # unlabelled beyond those that the object has
                 keypoints[row, : len(points)] = points
         objects = Objects(
             ids=self._ids,
@@ -224,7 +225,9 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
     objects, found = vet_objects(images, objects, names)
     raise_first(found, strict)
-    problems = [*dataset.problems, *problems, *found]
+    objects, more = vet_keypoints(images, objects, names)
+    raise_first(more, strict)
+    problems = [*dataset.problems, *problems, *found, *more]
     if not usable.all():
         rows = np.flatnonzero(usable)
         position = np.cumsum(usable) - 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from ytrue.datasets.dataset import Dataset
 from ytrue.datasets.loading import format_module
+from ytrue.datasets.yolo import image_names
 from ytrue.errors import DataError, Problem
 
 WRITABLE: Final = ("coco", "voc", "yolo", "labelme")
@@ -37,13 +39,22 @@ def convert(
         )
     target = Path(out)
     _check_place(dataset, to, target)
+    names = _written_names(dataset, to)
     if to != "coco" or copy_images:
-        _check_names(dataset, full=to == "coco")
+        _check_names(dataset, names, full=to == "coco")
     lost: list[Problem] = format_module(to).write(dataset, target)
     if copy_images:
         folder = target.parent if target.suffix else target
-        _copy_images(dataset, folder / "images", full=to == "coco")
+        _copy_images(dataset, folder / "images", names)
     return lost
+
+
+def _written_names(dataset: Dataset, to: str) -> list[str]:
+    """Return the name in `images/` of each image."""
+    if to == "yolo":
+        return image_names(dataset)
+    every = dataset.images.file_names
+    return list(every) if to == "coco" else [Path(name).name for name in every]
 
 
 def _check_place(dataset: Dataset, to: str, target: Path) -> None:
@@ -56,10 +67,10 @@ def _check_place(dataset: Dataset, to: str, target: Path) -> None:
         )
 
 
-def _check_names(dataset: Dataset, *, full: bool) -> None:
+def _check_names(dataset: Dataset, names: Sequence[str], *, full: bool) -> None:
     seen: dict[str, str] = {}
-    for name in dataset.images.file_names:
-        key = name if full else Path(name).stem
+    for name, written in zip(dataset.images.file_names, names, strict=True):
+        key = written if full else str(Path(written).with_suffix(""))
         if key in seen:
             raise DataError(
                 f"images {seen[key]!r} and {name!r} would both be written as {key!r}",
@@ -69,9 +80,9 @@ def _check_names(dataset: Dataset, *, full: bool) -> None:
         seen[key] = name
 
 
-def _copy_images(dataset: Dataset, folder: Path, *, full: bool) -> None:
-    for name, path in zip(dataset.images.file_names, dataset.images.paths, strict=True):
-        target = folder / (name if full else Path(name).name)
+def _copy_images(dataset: Dataset, folder: Path, names: Sequence[str]) -> None:
+    for name, path in zip(names, dataset.images.paths, strict=True):
+        target = folder / name
         if Path(path).is_file() and not (target.exists() and target.samefile(path)):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

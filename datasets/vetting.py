@@ -53,6 +53,17 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-renamed": "Not the file named, but one of the same stem is there; that is used.",
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
+    "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
+    "image-twin": "Another image has the same file stem; it is not used.",
+    "images-guessed": "Images were found outside of the folder that was named; kept.",
+    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
+    "field-unread": "The files hold more about objects than the reader reads; that is left out.",
+    "split-missing": "A list or key of splits names what is not there; left out.",
+    "split-overlap": "Images that are in two of train, val and test; kept in both.",
+    "class-count": "The number of classes given is not the number of their names; the names count.",
+    "class-names-differ": "Names of classes are given twice, and differ; see its text for what is used.",
+    "corners-doubtful": "Some corners count from 0 and most from 1; all are read as most.",
+    "rows-look-like-poses": "Outlines that look like a box and its keypoints; kept as outlines.",
     "path-escapes": "The file name leads out of the images folder; refused, dropped with its objects.",
     "class-unnamed": "Classes are not named anywhere; named by their numbers.",
     "field-lost": "The target format cannot hold this; not written.",
@@ -151,6 +162,39 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         objects = replace(objects, xywh=xywh)
     problems += duplicates
     return select_objects(objects, whole & ~outside), problems
+
+
+def vet_keypoints(images: Images, objects: Objects, names: Names) -> tuple[Objects, list[Problem]]:
+    """Return the objects, without keypoints that cannot be meant, and a problem for each of those.
+
+    Coordinates must be finite and visibilities 0, 1 or 2; an object whose keypoints are all nan has
+    none.
+    """
+    if objects.keypoints is None:
+        return objects, []
+    wrong = ~np.isfinite(objects.keypoints).all(axis=2)  # (N, K)
+    wrong |= ~np.isin(objects.keypoints[:, :, 2], (0, 1, 2))
+    without = np.isnan(objects.keypoints).all(axis=(1, 2))
+    bad = np.flatnonzero(wrong.any(axis=1) & ~without)
+    if not len(bad):
+        return objects, []
+    keypoints = objects.keypoints.copy()
+    keypoints[bad] = np.nan
+    problems = []
+    for row in bad.tolist():
+        k = int(np.argmax(wrong[row]))
+        x, y, visibility = objects.keypoints[row, k]
+        detail = (
+            f"keypoint {k} is x {x:g}, y {y:g}, visibility {visibility:g}; expected finite numbers "
+            "and 0, 1 or 2"
+        )
+        image = int(objects.image[row])
+        found = Problem(
+            "keypoints-invalid", detail, "dropped", names.of(image), images.ids[image],
+            objects.ids[row],
+        )  # fmt: skip
+        problems.append(found)
+    return replace(objects, keypoints=keypoints), problems
 
 
 def _suspect_form(
