@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
 from ytrue.datasets.dataset import Dataset
 from ytrue.errors import Problem
 
+_HELD: Final = {"id", "file_name", "height", "width"}
+
 
 def image_fields(dataset: Dataset, format: str) -> Iterator[Problem]:
     """Yield one problem where images have fields beyond name and size."""
-    fields = sorted({key for record in dataset.images.records if record for key in record})
+    fields = sorted({key for record in dataset.images.records for key in record or ()} - _HELD)
     if fields:
         yield lost(dataset, f"{format} holds no further fields of images: {', '.join(fields[:5])}")
 

@@ -85,16 +85,16 @@ class Pairing:
         if base and not (own and _normal(stem_of(base)) != _normal(file.stem)):
             exact = bool(named) and _normal(os.path.basename(named[0])) == _normal(base)
             twins = () if exact else named[1:]
-            return self._made(named or own, twins, not exact, base)
+            return self._made(named or own, twins, not exact, name)
         if base and named:
-            return self._made(own, own[1:], True, base, self._relative(named[0]))
-        return self._made(own, own[1:], bool(base), base or f"{file.stem}.jpg")
+            return self._made(own, own[1:], True, name, self._relative(named[0]))
+        return self._made(own, own[1:], bool(base), name or f"{file.stem}.jpg")
 
     def _made(
-        self, paths: Sequence[str], twins: Sequence[str], renamed: bool, base: str, named: str = ""
+        self, paths: Sequence[str], twins: Sequence[str], renamed: bool, name: str, named: str = ""
     ) -> Match:
         if not paths:
-            return Match(base, found=False)
+            return Match(name, found=False)
         others = tuple(self._relative(path) for path in twins)
         return Match(self._relative(paths[0]), True, renamed, others, named)
 

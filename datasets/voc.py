@@ -87,7 +87,6 @@ def read(
         DataError: no XML file, or (one file only, or strict) an unreadable one; no such split.
         ValueError: `difficult` is neither.
     """
-    del allow_outside
     if difficult not in ("keep", "ignore"):
         raise ValueError(f"difficult={difficult!r}, expected 'keep' or 'ignore'")
     source = Path(source)
@@ -99,7 +98,9 @@ def read(
             "no VOC XML file in it", where=source, do="name the folder of the XML files"
         )
     pairing = Pairing(found.files, images, folder)
-    builder = DatasetBuilder(source, format="voc", images=pairing.root, strict=strict)
+    builder = DatasetBuilder(
+        source, format="voc", images=pairing.root, strict=strict, allow_outside=allow_outside
+    )
     found.report(builder)
     parsed = _parse_all(found.files, builder)
     _report_unread(parsed, builder)

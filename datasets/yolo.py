@@ -59,12 +59,13 @@ def read(
     Raises:
         DataError: no label files, a data.yaml that cannot be read, no such split.
     """
-    del allow_outside
     source = Path(source)
     layout = find_layout(source)
     texts = {file: read_rows(file) for file in layout.files}
     pairing = Pairing([*texts], images, layout.folder)
-    builder = DatasetBuilder(source, format="yolo", images=pairing.root, strict=strict)
+    builder = DatasetBuilder(
+        source, format="yolo", images=pairing.root, strict=strict, allow_outside=allow_outside
+    )
     layout.report(builder)
     rows, lists = _labels(texts, layout, pairing, builder)
     if not rows:
