@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _MAX_SAMPLE_TAGS: Final = (341, 281)  # TIFF's SMaxSampleValue and MaxSampleValue
-_TWELVE_BITS: Final = 4095
 _WHITE_16: Final = 65535.0
 
 
@@ -72,8 +71,3 @@ def eight_bit(image: Image) -> NDArray[np.uint8]:
         )
     grey = np.multiply(values, 255.0 / white, dtype=np.float32).clip(0, 255).round()
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
-
-
-def looks_like_12_bits(values: NDArray[Any]) -> bool:
-    """Return whether 16-bit values leave the upper four bits empty."""
-    return values.dtype.kind in "ui" and _TWELVE_BITS // 2 < values.max(initial=0) <= _TWELVE_BITS

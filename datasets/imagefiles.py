@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ytrue.datasets.greys import is_deep, white_of
+from ytrue.datasets.greys import eight_bit, is_deep, white_of
 from ytrue.datasets.pictures import opened, orientation_of
 from ytrue.datasets.plainfiles import open_plain
 from ytrue.errors import DataError
+from ytrue.limits import too_large
 
 EXTENSIONS: Final = (
     ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jpe", ".jfif", ".mpo",
     ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c",
     ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".dib", ".tga", ".icb", ".vda", ".vst",
     ".qoi", ".dds", ".sgi", ".rgb", ".rgba", ".bw", ".pcx", ".dcx", ".psd", ".ras", ".fit",
-    ".fits", ".xbm", ".xpm", ".msp", ".im", ".blp", ".pcd", ".pxr", ".ftc", ".ftu", ".gbr",
+    ".fits", ".xbm", ".xpm", ".msp", ".blp", ".pcd", ".pxr", ".ftc", ".ftu", ".gbr",
     ".icns", ".ico", ".cur", ".iim", ".fli", ".flc",
 )  # fmt: skip
 """What an image file may end in: all that Pillow opens, and HEIC, which it opens where pillow-heif
@@ -31,6 +32,8 @@ _RANKS: Final = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
 _SLASH: Final = re.compile(r"[/\\]")
 _DRIVE: Final = re.compile(r"^(?:[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://)")
 _IMAGE_FOLDERS: Final = ("images", "image", "imgs", "img", "jpegimages", "data")
+_GREYS_LOOKED_AT: Final = 8
+_DARK: Final = 16  # of 255; 12 bits in 16 end here
 _SWAPPING_ORIENTATIONS: Final = (5, 6, 7, 8)
 
 
@@ -49,6 +52,11 @@ class Header:
         if self.orientation in _SWAPPING_ORIENTATIONS:
             return self.width, self.height
         return self.height, self.width
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it holds grey values of more than 8 bits."""
+        return is_deep(self.mode)
 
 
 def read_header(path: str | Path) -> Header:
@@ -92,6 +100,30 @@ def take_apart(file_name: str) -> tuple[list[str], bool]:
         elif part not in ("", "."):
             parts.append(part)
     return parts, outside
+
+
+def doubt_about_greys(paths: Sequence[str]) -> str:
+    """Return what is doubtful about images of more than 8 bits, "" if nothing is.
+
+    Eight of them are looked at. They may be refused when their pixels are asked for, or come out
+    dark, as 12 bits in 16 do: nothing in such a file says so.
+    """
+    brightest = 0
+    sample = paths[:: -(-len(paths) // _GREYS_LOOKED_AT)]
+    for path in sample:
+        try:
+            with open_plain(path) as file, opened(file, path) as image:
+                if too_large(image.height, image.width):
+                    return ""
+                brightest = max(brightest, int(eight_bit(image).max(initial=0)))
+        except DataError as error:
+            return str(error)
+    if brightest > _DARK:
+        return ""
+    return (
+        f"the brightest of {len(sample)} looked at, such as {sample[0]}, comes out as {brightest} of "
+        "255: if they hold 12 bits in 16, multiply their values by 16"
+    )
 
 
 def leaves_folder(file_name: str) -> bool:

@@ -20,7 +20,7 @@ _NO_PICTURES: Final = ("EPS", "WMF", "MPEG", "GRIB", "BUFR", "HDF5")
 
 _DAMAGE: Final = (
     OSError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError,
-    EOFError, RuntimeError, AssertionError, MemoryError, struct.error, zlib.error,
+    EOFError, RuntimeError, AssertionError, MemoryError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 """What Pillow's decoders raise on damaged files, collected by changing bytes of every format."""
 

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.datasets.dataset import Images, Objects, select_objects
-from ytrue.datasets.imagefiles import Folder, Found, Header, read_headers
+from ytrue.datasets.imagefiles import (
+    Folder,
+    Found,
+    Header,
+    doubt_about_greys,
+    read_headers,
+)
 from ytrue.errors import Action, DataError, Problem
 from ytrue.limits import MAX_COORDINATE
 
@@ -70,6 +76,8 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "quarter: dropped with its objects.",
     "image-renamed": "Not the file named, but one of the same stem is there; that is used.",
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
+    "image-grey": "Grey images of more than 8 bits that come out dark, or are refused when their pixels "
+    "are read; kept.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
     "path-escapes": "File names lead out of the images folder: not followed, looked for in it by the end "
     "of their path; kept with their objects.",
@@ -387,6 +395,11 @@ def _check_headers(
     height, width = images.height.copy(), images.width.copy()
     problems = []
     headers = read_headers([images.paths[row] for row in rows])
+    deep = [r for r, h in zip(rows, headers, strict=True) if isinstance(h, Header) and h.is_deep]
+    doubt = doubt_about_greys([images.paths[row] for row in deep]) if deep else ""
+    if doubt:
+        detail = f"{len(deep)} images hold greys of more than 8 bits: {doubt}"
+        problems.append(Problem("image-grey", detail, "kept", names.of(deep[0])))
     for row, header in zip(rows, headers, strict=True):
         if isinstance(header, DataError):
             problems.append(_about(images, names, row, "image-unreadable", "dropped", str(header)))
