@@ -33,6 +33,7 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "box-missing": "No box; taken tight around the object's polygons, mask or keypoints.",
     "box-invalid": "The box is not four numbers; taken tight around the object's shape, without one "
     "dropped.",
+    "area-invalid": "The area is no finite number; the box's is taken.",
     "shape-missing": "Neither a box nor a usable shape; dropped.",
     "number-text": "Numbers written as text; read as numbers.",
     "text-invalid": "A text that holds half a character, which no file can; the half is replaced.",
