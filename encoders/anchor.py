@@ -30,7 +30,14 @@ from ytrue.encoders.batches import (
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect, outputs_of
 from ytrue.encoders.frames import in_frame
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
+from ytrue.encoders.frozen import (
+    Configured,
+    arguments_in,
+    fields_of,
+    set_counts,
+    set_fields,
+    set_numbers,
+)
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import claims, matching, objects
 from ytrue.encoders.kernels.matching import Record, Rules, match_images
@@ -169,6 +176,9 @@ class AnchorEncoder(Configured):
 
     def _check(self) -> None:
         set_counts(self, "num_classes", "top_k")
+        set_numbers(
+            self, "positive_iou", "negative_iou", "min_force_iou", "crowd_ioa", "union_epsilon"
+        )
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "

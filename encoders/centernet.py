@@ -26,7 +26,7 @@ from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_count
 from ytrue.encoders.grid import frame_size
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.centernet import Record, Rules, Targets, encode_images
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_number
 
 _CHOICES: Final = {
     "radius": ("correct", "published"),
@@ -116,7 +116,10 @@ class CenterNetEncoder(Configured):
         crowd: Literal["ignore", "negative"] = "ignore",
         padding: Literal["negative", "ignore"] = "negative",
     ) -> None:
-        derived = {"image_size": frame_size(image_size), "min_overlap": float(min_overlap)}
+        derived = {
+            "image_size": frame_size(image_size),
+            "min_overlap": check_number("min_overlap", min_overlap),
+        }
         set_fields(self, locals() | derived)
         self._check()
 

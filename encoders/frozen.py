@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from ytrue.contract import Given, Target, config_digest
-from ytrue.errors import check_count
+from ytrue.errors import check_count, check_number
 
 
 class Configured:
@@ -72,6 +72,16 @@ def set_counts(value: Any, *names: str) -> None:
     """
     for name in names:
         object.__setattr__(value, name, check_count(name, getattr(value, name)))
+
+
+def set_numbers(value: Any, *names: str) -> None:
+    """Keep fields of a frozen dataclass instance as floats.
+
+    Raises:
+        ValueError: one is no finite number, named with its value.
+    """
+    for name in names:
+        object.__setattr__(value, name, check_number(name, getattr(value, name)))
 
 
 def fields_of(value: Any) -> dict[str, Any]:

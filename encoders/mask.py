@@ -244,14 +244,19 @@ class MaskEncoder(Configured):
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: {', '.join(missing)} are missing"
             )
-        count, width = len(self.boxes.grid), arrays["prototypes"].shape[-1]
+        count, prototypes = len(self.boxes.grid), arrays["prototypes"].shape
         told = outputs_of(
             arrays,
-            {"class": (count, self.num_classes), "box": (count, 4), "coefficients": (count, width)},
+            {
+                "class": (count, self.num_classes),
+                "box": (count, 4),
+                "coefficients": (count, prototypes[-1]),
+                "prototypes": prototypes,
+            },
         )
         boxes = self.boxes.boxes_of(told["box"])
         rows, labels, scores = choose(told["class"], boxes, **options)
-        masks = self.masks_of(boxes[rows], told["coefficients"][rows], arrays["prototypes"])
+        masks = self.masks_of(boxes[rows], told["coefficients"][rows], told["prototypes"])
         return Annotations(boxes=boxes[rows], labels=labels, scores=scores, masks=masks)
 
     def masks_of(

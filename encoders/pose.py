@@ -21,7 +21,7 @@ from ytrue.contract import (
     parts_of,
 )
 from ytrue.encoders.anchor import AnchorEncoder
-from ytrue.encoders.frozen import Configured, arguments_in
+from ytrue.encoders.frozen import Configured, arguments_in, set_numbers
 from ytrue.encoders.kernels.assembly import assemble
 from ytrue.encoders.keypoints import KeypointGridEncoder
 
@@ -76,6 +76,7 @@ class PoseEncoder(Configured):
                 "keypoints tell no landmarks, of which a box has one each: expected slots='fixed' "
                 "or classes='landmark'"
             )
+        set_numbers(self, "margin", "rival_share")
         if not self.margin >= 0:
             raise ValueError(f"margin={self.margin}: expected a share of at least 0")
         if not 0 <= self.rival_share <= 1:

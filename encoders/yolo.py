@@ -30,7 +30,7 @@ from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.lattice import Lattice
 from ytrue.encoders.kernels.objects import Targets
 from ytrue.encoders.kernels.yolo import Record, Rules, encode_images
-from ytrue.errors import check_choice
+from ytrue.errors import as_number, check_choice, check_number
 
 AnchorsLike = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
@@ -141,9 +141,9 @@ class YoloEncoder(Configured):
             "image_size": cells.image_size,
             "grid": cells.grid,
             "anchors": _levels(anchors, len(cells.grid)),
-            "ratio": float(ratio),
-            "ignore_iou": float(ignore_iou),
-            "crowd_ioa": float(crowd_ioa),
+            "ratio": check_number("ratio", ratio),
+            "ignore_iou": check_number("ignore_iou", ignore_iou),
+            "crowd_ioa": check_number("crowd_ioa", crowd_ioa),
         }
         set_fields(self, locals() | derived)
         self._check()
@@ -152,8 +152,9 @@ class YoloEncoder(Configured):
         set_counts(self, "num_classes")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
-        if self.neighbours not in (0, 1, 2):
+        if as_number(self.neighbours) not in (0, 1, 2):
             raise ValueError(f"neighbours={self.neighbours!r}: expected 0, 1 or 2")
+        object.__setattr__(self, "neighbours", int(self.neighbours))
         if not 1 < self.ratio < math.inf:
             raise ValueError(f"ratio={self.ratio}: expected a number above 1")
         for name in ("ignore_iou", "crowd_ioa"):
