@@ -1,5 +1,7 @@
 """`fit_anchors`: what it returns is a fixed point of its rounds, and nothing is left to chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,15 @@ def test_sides_are_those_of_the_input(shapes):
     whole = _sides(shapes, (192, 256), "letterbox")
     np.testing.assert_allclose(whole[0], first[2:] - first[:2], rtol=1e-5)
     np.testing.assert_allclose(_sides(shapes, (96, 64), "stretch")[0], whole[0] * (0.5, 0.25))
+
+
+def test_sides_end_where_the_image_ends(shapes):
+    """As the encoder sees them: of a box that overhangs, what is inside."""
+    first = np.flatnonzero(~shapes.objects.crowd)[0]
+    xywh = shapes.objects.xywh.copy()
+    xywh[first] = (-30, 150, 90, 100)  # of an image of 192 x 256
+    hanging = replace(shapes, objects=replace(shapes.objects, xywh=xywh))
+    np.testing.assert_allclose(_sides(hanging, (96, 512), "stretch")[0], (42 * 0.5, 60 * 2))
 
 
 def test_what_cannot_be_fitted_is_named(shapes):

@@ -11,8 +11,8 @@ from ytrue import Annotations
 from ytrue.cutting import EVERYWHERE, cut
 from ytrue.datasets import load
 from ytrue.datasets.augment import Light, Plain, as_augment
-from ytrue.encoders import AnchorEncoder, AnchorGrid, MaskEncoder, preset
-from ytrue.resizing import Placement, place
+from ytrue.encoders import MaskEncoder, preset
+from ytrue.resizing import Placement, check_pixels, place
 
 
 def test_what_is_audited_is_what_is_taught():
@@ -238,7 +238,9 @@ def test_shares_of_an_image_are_told_from_pixels():
     for boxes in IN_PIXELS:
         encoder.encode(Annotations(boxes, np.zeros(len(boxes))))
     encoder.encode(shares.replace(image_size=(512, 512)))  # so it is said
-    AnchorEncoder(AnchorGrid((16, 512), 1, 3), 1).encode(shares)  # a frame this small
+    check_pixels(shares, (159, 512))  # a frame this small
+    with pytest.raises(ValueError, match="pixels of 160x512"):
+        check_pixels(shares, (160, 512))
 
 
 def test_boxes_come_in_other_orders():

@@ -112,8 +112,9 @@ def test_pictures_of_large_images_stay_readable_in_size(dataset, tmp_path):
     from datafiles import image
 
     example = replace(
-        dataset[0], path=image(tmp_path / "big.jpg", 3000, 4000), height=3000, width=4000
-    )
+        dataset[0], path=image(tmp_path / "big.jpg", 3000, 4000), height=3000, width=4000,
+        annotations=dataset[0].annotations.replace(image_size=(3000, 4000)),
+    )  # fmt: skip
     for figure in (viz.show_example(example), viz.show_assignment(example, explained(example))):
         width, height = figure.get_size_inches() * style.DPI
         assert width <= 1600

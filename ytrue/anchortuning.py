@@ -74,17 +74,19 @@ def fit_anchors(
 def _sides(
     dataset: Dataset, image_size: tuple[int, int], resize: ResizeMode
 ) -> NDArray[np.float64]:
-    """Return (N, 2) heights and widths of the objects in pixels of the network input."""
+    """Return (N, 2) heights and widths of what the network input shows of the objects, pixels."""
     objects, images = dataset.objects, dataset.images
-    kept = ~objects.crowd & boxes.has_area(boxes.from_xywh(objects.xywh))
+    sizes = np.stack((images.height, images.width), axis=1)
+    found = boxes.from_xywh(objects.xywh)
+    low, high = np.maximum(found[:, :2], 0), np.minimum(found[:, 2:], sizes[objects.image])
+    kept = ~objects.crowd & boxes.has_area(np.concatenate((low, high), axis=1))
     rows = np.flatnonzero(kept)
     rows = rows[:: max(1, -(-len(rows) // _MOST_OBJECTS))]
-    sizes = np.stack((images.height, images.width), axis=1)
     scale = np.ones((len(sizes), 2))
     for size in np.unique(sizes, axis=0):
         placed = place((int(size[0]), int(size[1])), image_size, resize)
         scale[(sizes == size).all(axis=1)] = placed.scale_y, placed.scale_x
-    sides: NDArray[np.float64] = objects.xywh[rows, :1:-1] * scale[objects.image[rows]]
+    sides: NDArray[np.float64] = (high - low)[rows] * scale[objects.image[rows]]
     return sides
 
 

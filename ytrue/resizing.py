@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ResizeMode = Literal["letterbox", "stretch"]
 RESIZE_MODES: Final = ("letterbox", "stretch")
-_SMALLEST: Final = 32  # in a smaller frame an object of less than a pixel may be meant
+_SMALLEST: Final = 160  # in a smaller frame objects of a pixel in the corner may be meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def check_pixels(annotations: Annotations, frame: tuple[int, int]) -> None:
     """Raise ValueError if boxes are shares of their image, where pixels of `frame` are due.
 
     That is certain of boxes that have area and lie within [0, 1], all of them, in a frame of at
-    least 32 pixels a side. Annotations that say their `image_size` or `content` are in pixels.
+    least 160 pixels a side. Annotations that say their `image_size` or `content` are in pixels.
     """
     boxes = annotations.boxes
     # The first box tells in nearly every case, and a batch is looked at before it is encoded.
