@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
-from ytrue.datasets.vetting import Names, locate_images, vet_objects
+from ytrue.datasets.vetting import Names, locate_images, vet_objects, vet_shapes
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
 
@@ -203,10 +203,10 @@ def tight_box(
 ) -> tuple[float, float, float, float]:
     """Return the box around polygons (y, x), else a mask, else labelled keypoints; nan without."""
     points = [part for part in parts if len(part)]
-    if not points and mask is not None:
-        ys, xs = np.nonzero(mask.decode())
-        if len(ys):
-            return float(ys.min()), float(xs.min()), float(ys.max() + 1), float(xs.max() + 1)
+    around = None if points or mask is None else mask.box
+    if around is not None:
+        y_min, x_min, y_max, x_max = map(float, around)
+        return y_min, x_min, y_max, x_max
     if not points and keypoints is not None:
         points = [keypoints[keypoints[:, 2] > 0, :2]]
     every = np.concatenate(points) if points else np.zeros((0, 2))
@@ -226,9 +226,11 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
         images, usable, problems = locate_images(images, folder, names)
     raise_first(problems, strict)
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
+    objects, odd_shapes = vet_shapes(images, objects, names)
+    raise_first(odd_shapes, strict)
     objects, found = vet_objects(images, objects, names)
     raise_first(found, strict)
-    problems = [*dataset.problems, *problems, *found]
+    problems = [*dataset.problems, *problems, *odd_shapes, *found]
     if not usable.all():
         rows = np.flatnonzero(usable)
         position = np.cumsum(usable) - 1

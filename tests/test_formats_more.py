@@ -178,7 +178,11 @@ def test_converting_never_overwrites_its_own_source(tmp_path):
     with pytest.raises(DataError, match="the yolo dataset that is being converted lies in it"):
         convert(dataset, "yolo", tmp_path)
     assert "mine: 1" in (tmp_path / "data.yaml").read_text()
-    assert convert(dataset, "labelme", tmp_path, copy_images=True) == []  # images stay in place
+    with pytest.raises(DataError, match="there is something already"):
+        convert(dataset, "labelme", tmp_path, copy_images=True)
+    pixels = (tmp_path / "images" / "a.jpg").read_bytes()
+    assert convert(dataset, "labelme", tmp_path, copy_images=True, force=True) == []
+    assert (tmp_path / "images" / "a.jpg").read_bytes() == pixels
 
 
 def test_readers_by_format_take_a_path_as_text(tmp_path):

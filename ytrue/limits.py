@@ -10,6 +10,10 @@ from ytrue.errors import DataError
 MAX_PIXELS: Final = 500_000_000
 """Pixels of an image or a mask, unless the environment says otherwise."""
 
+MAX_COORDINATE: Final = 1e9
+"""Pixels from the image's corner: what lies further away is a mistake, and float32, which encoders
+compute in, tells positions there 64 pixels apart."""
+
 VARIABLE: Final = "YTRUE_MAX_PIXELS"
 
 

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ytrue.cli import showing
+from ytrue.cli import outputs, showing
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
     PresetName,
     Resize,
+    check_share,
     print_json,
     resize_mode,
     rich_console,
     silent_start,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +106,7 @@ def train(
     max_lost: Annotated[
         float, typer.Option(help="Refuse when more than this share of objects owns no anchor.")
     ] = 0.05,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector; killed and started again, it goes on where it was.
@@ -111,6 +115,8 @@ def train(
     """
     if validation is not None and hold_out is not None:
         raise ValueError("--validation and --hold-out: choose one")
+    check_share("--max-lost", max_lost)
+    outputs.folder(out, ("run.json", "state.npz"), force=force)
     learnt = source.load_telling()
     held: Dataset | None = None
     if validation is not None:
@@ -148,7 +154,7 @@ def train(
         typer.echo(f"ytrue: {error}", err=True)
         raise typer.Exit(1) from None
     for why in watch.report.skipped.values():
-        typer.echo(f"skipped: {why}", err=True)
+        typer.echo(f"skipped: {printable(why)}", err=True)
     _show_run(out, as_json=as_json)
 
 
@@ -160,8 +166,8 @@ def _show_run(out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(out), "history": history})
         return
-    typer.echo(f"wrote {curve}")
-    typer.echo(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported")
+    typer.echo(f"wrote {printable(curve)}")
+    typer.echo(printable(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported"))
 
 
 class training_watch:
