@@ -232,7 +232,8 @@ def _best_unrefused(  # type: ignore[no-untyped-def]
     boxes, k, highest, begin, lattice, rules, holder, reserved_iou, found, overlaps
 ):
     """Return the best anchor that would take object k, -1 without; the IoU; how many were visited."""
-    threshold, visited = np.float64(highest) * 0.9, np.int64(0)
+    first, visited = np.float64(highest) * 0.9, np.int64(0)
+    threshold = first
     while True:
         count, _ = find_by_iou(boxes, k, lattice, threshold, rules.epsilon, found, overlaps)
         visited += np.int64(count) + lattice.shapes.shape[0]
@@ -247,7 +248,7 @@ def _best_unrefused(  # type: ignore[no-untyped-def]
             return lowest_anchor(found.anchor, overlaps, n, best), best, visited
         if threshold == ANY_OVERLAP:
             return np.int32(-1), best, visited
-        threshold = lower(threshold)
+        threshold = lower(threshold, first)
 
 
 @kernel
