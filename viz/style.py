@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ytrue.files import MARK, picture_format, replace_file
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,10 +96,34 @@ def fonts() -> Iterator[None]:
 
 @cache
 def _families() -> list[str]:
-    from matplotlib import font_manager, rcParams
+    from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *sorted(there & set(_WORLDLY)), *rcParams["font.sans-serif"]]
+    return ["DejaVu Sans", *sorted(there & set(_WORLDLY))]
+
+
+def drawable(text: str) -> str:
+    """Return foreign text as it can be drawn: a "?" for what no font here holds."""
+    return "\n".join(
+        "".join(one if _is_held(one) else "?" for one in printable(line))
+        for line in text.split("\n")
+    )
+
+
+@cache
+def _is_held(character: str) -> bool:
+    from matplotlib import font_manager
+
+    paths = (font_manager.findfont(family) for family in _families())
+    return any(font_manager.get_font(path).get_char_index(ord(character)) for path in paths)
+
+
+def make_drawable(figure: Figure) -> None:
+    """Replace in all texts of a figure what cannot be drawn."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_text(drawable(text.get_text()))  # type: ignore[attr-defined]
 
 
 def png_bytes(figure: Figure) -> bytes:
@@ -119,6 +144,7 @@ def _bytes(figure: Figure, kind: str) -> bytes:
         "pdf": {"metadata": {"Creator": MARK}},
     }[kind]
     buffer = io.BytesIO()
+    make_drawable(figure)
     with fonts():
         figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
