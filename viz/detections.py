@@ -140,7 +140,6 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
 def picture(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure's pixels, (H, W, 3) uint8."""
     style.make_drawable(figure)
-    with style.fonts():
-        figure.canvas.draw()
+    figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
     return np.ascontiguousarray(pixels[..., :3])

@@ -109,9 +109,9 @@ def say(figure: Figure, text: str, size: float, *, line: int = 0) -> None:
         va="center",
         ha="left",
         parse_math=False,
+        fontfamily=style.families(),
     )
-    with style.fonts():
-        room = 0.984 * figure.bbox.width / max(said.get_window_extent().width, 1)
+    room = 0.984 * figure.bbox.width / max(said.get_window_extent().width, 1)
     said.set_fontsize(max(_SMALLEST_TEXT, size * min(1, room)))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -85,17 +83,9 @@ def finish(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-@contextmanager
-def fonts() -> Iterator[None]:
-    """Draw and measure text in fonts that hold the world's characters, where there are any."""
-    from matplotlib import rc_context
-
-    with rc_context({"font.sans-serif": _families()}):
-        yield
-
-
 @cache
-def _families() -> list[str]:
+def families() -> list[str]:
+    """Return the fonts to draw with: matplotlib's own, then those that hold the world's characters."""
     from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
@@ -114,16 +104,18 @@ def drawable(text: str) -> str:
 def _is_held(character: str) -> bool:
     from matplotlib import font_manager
 
-    paths = (font_manager.findfont(family) for family in _families())
+    paths = (font_manager.findfont(family) for family in families())
     return any(font_manager.get_font(path).get_char_index(ord(character)) for path in paths)
 
 
 def make_drawable(figure: Figure) -> None:
-    """Replace in all texts of a figure what cannot be drawn."""
+    """Draw all texts of a figure in fonts that hold them, and replace what no font holds."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_text(drawable(text.get_text()))  # type: ignore[attr-defined]
+        assert isinstance(text, Text)
+        text.set_text(drawable(text.get_text()))
+        text.set_fontfamily(families())
 
 
 def png_bytes(figure: Figure) -> bytes:
@@ -145,8 +137,7 @@ def _bytes(figure: Figure, kind: str) -> bytes:
     }[kind]
     buffer = io.BytesIO()
     make_drawable(figure)
-    with fonts():
-        figure.savefig(buffer, format=kind, **options)
+    figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
 
 
