@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
-from ytrue.datasets.vetting import Names, locate_images, vet_objects
+from ytrue.datasets.vetting import Names, locate_images, vet_objects, vet_shapes
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
 
@@ -36,15 +36,19 @@ class DatasetBuilder:
         format: the format's name.
         images: the folder that file names are relative to.
         strict: raise with the first problem.
+        allow_outside: read images that file names lead to outside of that folder, too.
 
     Raises:
         DataError: with `strict`, from whatever call meets the first problem.
     """
 
-    def __init__(self, source: Path, *, format: str, images: Path, strict: bool = False) -> None:
+    def __init__(
+        self, source: Path, *, format: str, images: Path, strict: bool = False,
+        allow_outside: bool = False,
+    ) -> None:  # fmt: skip
         self.source, self.format, self.strict = source, format, strict
         self.problems: list[Problem] = []
-        self._folder = Folder(images)
+        self._folder = Folder(images, allow_outside=allow_outside)
         self._files: list[str] = []
         self._image_ids: list[Id] = []
         self._names: list[str] = []
@@ -199,10 +203,10 @@ def tight_box(
 ) -> tuple[float, float, float, float]:
     """Return the box around polygons (y, x), else a mask, else labelled keypoints; nan without."""
     points = [part for part in parts if len(part)]
-    if not points and mask is not None:
-        ys, xs = np.nonzero(mask.decode())
-        if len(ys):
-            return float(ys.min()), float(xs.min()), float(ys.max() + 1), float(xs.max() + 1)
+    around = None if points or mask is None else mask.box
+    if around is not None:
+        y_min, x_min, y_max, x_max = map(float, around)
+        return y_min, x_min, y_max, x_max
     if not points and keypoints is not None:
         points = [keypoints[keypoints[:, 2] > 0, :2]]
     every = np.concatenate(points) if points else np.zeros((0, 2))
@@ -222,9 +226,11 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
         images, usable, problems = locate_images(images, folder, names)
     raise_first(problems, strict)
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
+    objects, odd_shapes = vet_shapes(images, objects, names)
+    raise_first(odd_shapes, strict)
     objects, found = vet_objects(images, objects, names)
     raise_first(found, strict)
-    problems = [*dataset.problems, *problems, *found]
+    problems = [*dataset.problems, *problems, *odd_shapes, *found]
     if not usable.all():
         rows = np.flatnonzero(usable)
         position = np.cumsum(usable) - 1

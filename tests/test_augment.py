@@ -241,7 +241,7 @@ def test_images_of_every_mode_come_as_rgb(mode, tmp_path):
 
 
 def test_unreadable_images_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"the image cannot be read \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"gone.jpg: cannot be read \(No such file or directory\)"):
         read_image(tmp_path / "gone.jpg")
     with pytest.raises(DataError, match="^here: not a readable image"):
         decode_image(b"\xff\xd8 not at all", where="here")
@@ -286,21 +286,6 @@ def test_pixels_that_are_no_longer_bytes_are_refused():
     for bad in (A.Compose([A.Normalize()]), lambda e, p, r: (p / 255.0, e.annotations)):
         with pytest.raises(ValueError, match="expected uint8 .* leave normalising to pipeline"):
             as_augment(bad)(job(pixels, annotations))
-
-
-def test_images_too_large_to_be_meant_are_data_errors(tmp_path):
-    from ytrue.datasets.imagefiles import read_header
-
-    bomb = bytearray(image(tmp_path / "a.png", 4, 4).read_bytes())
-    bomb[16:24] = (30000).to_bytes(4, "big") * 2
-    import zlib
-
-    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
-    (tmp_path / "a.png").write_bytes(bomb)
-    with pytest.raises(DataError, match="not a readable image"):
-        decode_image(bytes(bomb), where="bomb")
-    with pytest.raises(DataError, match="not a readable image"):
-        read_header(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("factor", [1.1, 1.37, 1.9])
