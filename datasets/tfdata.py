@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -90,6 +91,18 @@ class Report:
             self.skipped[image] = why
         log.warning("skipped %s", why)
 
+    def drawn(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of a pipeline; what stops them is raised as the `DataError` it is.
+
+        TensorFlow wraps it into an error of its own, in more words.
+        """
+        try:
+            yield from batches
+        except Exception:
+            if self.error is None:
+                raise
+            raise self.error from None
+
 
 def pipeline(
     dataset: Source,
@@ -143,7 +156,8 @@ def pipeline(
     Raises:
         ValueError: an argument out of range, or an encoder for fewer classes than the dataset has.
         tf.errors.InvalidArgumentError: (while iterating) an image that cannot be read, with
-            `on_error="raise"`; `report.error` is the `DataError` itself.
+            `on_error="raise"`; the message names it. `report.drawn(batches)` raises the `DataError`
+            itself.
     """
     import tensorflow as tf
 

@@ -366,7 +366,7 @@ class _Run:
         )  # fmt: skip
         events = Events(self.folder / LOGS)
         clock = _Clock(save_every)
-        for batch in batches:
+        for batch in self.watch.report.drawn(batches):
             losses = {name: float(value) for name, value in step(batch).items()}
             if not math.isfinite(losses["loss"]):
                 raise DivergedError(self.epoch, self.step, losses)

@@ -158,6 +158,15 @@ def test_what_tensorflow_says_of_it_is_short(dataset, encoder, tmp_path):
     assert str(report.error) in said.replace("\\", "")
 
 
+def test_a_report_says_what_stopped_the_batches(dataset, encoder, tmp_path):
+    report = Report()
+    data = pipeline(broken(dataset, tmp_path, 5), encoder, batch_size=2, report=report)
+    with pytest.raises(DataError, match='^image 6: .*bad.jpg: not a readable .* on_error="skip"'):
+        list(report.drawn(data))
+    with pytest.raises(ZeroDivisionError):  # and of what is no data's fault, that itself
+        list(Report().drawn(1 / one for one in (1, 0)))
+
+
 def test_mistakes_in_an_augmentation_keep_their_traceback(dataset, encoder):
     def wrong(example, pixels, random):
         return pixels, example.no_such_thing
