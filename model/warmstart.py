@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ytrue.encoders.pose import KEYPOINTS
 from ytrue.errors import DataError
 from ytrue.model.predict import RUN_FILE, Detector, run_model
 
@@ -60,20 +61,23 @@ def start_from(
         )  # fmt: skip
     _copy(source.model.backbone.weights, model.backbone.weights)
     _copy(source.model.pyramid.weights, model.pyramid.weights)
-    renamed = tuple(classes) != source.classes or tuple(landmarks) != source.landmarks
     said = []
     for name, head in model.heads.items():
         theirs = source.model.heads.get(name)
         if theirs is None or type(theirs) is not type(head):
             said.append(f"all of the head {name} starts anew: the run in {folder} has none such")
             continue
+        told, known = (
+            (landmarks, source.landmarks) if name == KEYPOINTS else (classes, source.classes)
+        )
+        renamed = tuple(told) != tuple(known)
         changing = _telling_classes(model, name) if renamed else set[int]()
         new = _copy(theirs.weights, head.weights, changing)
         if new:
             whose = "of the run are others" if renamed else "have another shape in the run"
             said.append(
                 f"the class output of the head {name} ({', '.join(new)}) starts anew: the classes "
-                f"{whose} ({', '.join(source.classes)})"
+                f"{whose} ({', '.join(known)})"
             )
     return said
 
