@@ -316,8 +316,9 @@ def _understood(folder: Path, make: Callable[[], Made]) -> Made:
     try:
         return make()
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        said = error if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
         raise DataError(
-            f"its values describe no detector: {type(error).__name__}: {error}", where=folder / RUN_FILE,
+            f"its values describe no detector: {said}", where=folder / RUN_FILE,
             do="restore the file",
         ) from error  # fmt: skip
 

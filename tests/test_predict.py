@@ -298,7 +298,12 @@ def test_an_array_that_is_no_image_is_named(dataset, array):
 
 
 def named(tmp_path, *names):
-    return load(coco(tmp_path, images=[image(10 + k, name=name) for k, name in enumerate(names)]))
+    images = [
+        {"id": 10 + k, "file_name": name, "height": 40, "width": 60} for k, name in enumerate(names)
+    ]
+    for name in names:
+        image(tmp_path / name)
+    return load(coco(tmp_path, [{"image_id": 10}], images=images, write_images=False))
 
 
 @pytest.mark.parametrize(
