@@ -15,6 +15,7 @@ from ytrue.contract import (
     IGNORE,
     POSITIVE,
     Assignment,
+    Given,
     Outcome,
     Spec,
     Target,
@@ -28,6 +29,7 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect, outputs_of
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import (
     Configured,
     arguments_in,
@@ -254,18 +256,19 @@ class AnchorEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a crowd mask of another size than
                 the network input; of several examples the position in the batch is named.
         """
-        targets, _ = self._match(batch)
+        targets, _ = self._match(in_frame(batch, self.image_size))
         return targets._asdict()
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and anchor, and why."""
+        (annotations,) = in_frame((annotations,), self.image_size)
         targets, record = self._match((annotations,))
         state, owner = targets.state[0], targets.object[0]
         forced = record.reserved[record.forced > 0]

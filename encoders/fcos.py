@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Given, Outcome, Spec, Target
 from ytrue.encoders.arguments import numbers_of
 from ytrue.encoders.batches import (
     OUTCOME_OF_KIND,
@@ -25,6 +25,7 @@ from ytrue.encoders.batches import (
 from ytrue.encoders.cellgrid import CellGrid, strides_of
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, outputs_of, sigmoid
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.fcos import Record, Rules, Targets, encode_images
@@ -224,23 +225,24 @@ class FCOSEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a crowd mask of another size than
                 the network input; of several examples the position in the batch is named.
         """
-        targets, _ = self._assign(batch)
+        targets, _ = self._assign(in_frame(batch, self.image_size))
         return targets._asdict()
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and point, and why.
 
         Positions are points, their boxes the cells. Overlap has no part in it: `best_iou` is 0,
         `best_position` the point nearest to the object's centre, by the larger of the distances
         along both axes, of those it asked for; `stolen` counts those of them that others have.
         """
+        (annotations,) = in_frame((annotations,), self.image_size)
         targets, record = self._assign((annotations,))
         count = len(annotations)
         level = np.where(record.nearest >= 0, self.point_level[record.nearest], -1)

@@ -7,8 +7,7 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any, Self
 
-from ytrue.annotations import Annotations
-from ytrue.contract import Target, config_digest
+from ytrue.contract import Given, Target, config_digest
 from ytrue.errors import check_count, check_number
 
 
@@ -18,11 +17,11 @@ class Configured:
     One example is encoded as a batch of one.
     """
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays."""
         raise NotImplementedError
 
-    def encode(self, annotations: Annotations) -> Target:
+    def encode(self, annotations: Given) -> Target:
         """Return the target of one example.
 
         Args:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations
 from ytrue.contract import (
     POSITIVE,
+    Given,
     JointAssignment,
     Spec,
     Target,
@@ -121,7 +122,7 @@ class PoseEncoder(Configured):
             **values,
         )
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
@@ -129,7 +130,7 @@ class PoseEncoder(Configured):
         """
         return _named({part: one.encode_batch(batch) for part, one in self.encoders.items()})
 
-    def explain(self, annotations: Annotations) -> JointAssignment:
+    def explain(self, annotations: Given) -> JointAssignment:
         """Return what each part decided."""
         return JointAssignment(
             {part: one.explain(annotations) for part, one in self.encoders.items()}

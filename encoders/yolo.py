@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Given, Outcome, Spec, Target
 from ytrue.encoders.batches import (
     OUTCOME_OF_KIND,
     first_positions,
@@ -23,6 +23,7 @@ from ytrue.encoders.batches import (
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, outputs_of, sigmoid
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
@@ -249,7 +250,7 @@ class YoloEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
@@ -257,15 +258,16 @@ class YoloEncoder(Configured):
                 the network input; of several examples the position in the batch is named.
         """
         arrays = new_targets(self.spec, len(batch))
-        self.assign(batch, arrays)
+        self.assign(in_frame(batch, self.image_size), arrays)
         return arrays
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and place, and why.
 
         `best_iou` is that of rule 2, `forced` counts the places by rule 4 and their neighbours,
         `stolen` those asked for that others got.
         """
+        (annotations,) = in_frame((annotations,), self.image_size)
         arrays = new_targets(self.spec, 1)
         record = self.assign((annotations,), arrays)
         owner = arrays["object"].reshape(-1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
@@ -20,9 +21,11 @@ from ytrue.cli.options import (
     resize_mode,
     rich_console,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.showing import frame_of
 from ytrue.cli.tasks import TASK_BUILDERS, Choices, Settings, encoder_named, settings_for
+from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +58,7 @@ def compare(
         int,
         typer.Option("--images-shown", min=0, help="Images on the page: those with most objects."),
     ] = 3,
+    force: Force = False,
 ) -> None:
     """Encode the same images with several encoders and set what they teach side by side.
 
@@ -63,6 +67,8 @@ def compare(
     from ytrue import comparing
 
     chosen = _names_in(names)
+    if html is not None:
+        outputs.page(html, force=force)
     dataset = source.load()
     comparing.check_objects(dataset)
     mode = resize_mode(resize)
@@ -87,7 +93,7 @@ def compare(
             (_heading(dataset, image), _drawn(dataset, image, encoders, mode)) for image in shown
         )
         page = viz.comparison_html(comparison, html, pictures=pictures)
-        typer.echo(f"wrote {page}", err=as_json)
+        typer.echo(f"wrote {printable(page)}", err=as_json)
 
 
 def _encoder(name: str, choices: Choices, dataset: Dataset) -> Encoder:
@@ -133,7 +139,8 @@ def _names_in(names: str) -> list[str]:
 
 def _heading(dataset: Dataset, image: int) -> str:
     example = dataset[image]
-    return f"{example.path.name or example.image_id}: {len(example.annotations)} objects"
+    count = counted(len(example.annotations), "object")
+    return f"{example.path.name or example.image_id}: {count}"
 
 
 def _drawn(

@@ -9,25 +9,29 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ytrue.cli import showing
+from ytrue.cli import outputs, showing
 from ytrue.cli.app import app
+from ytrue.cli.failures import INTERRUPTED
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
     PresetName,
     Resize,
+    check_share,
     print_json,
     resize_mode,
     rich_console,
     silent_start,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,9 +43,6 @@ if TYPE_CHECKING:
     from ytrue.model.training import Moment, Watch
 
 log = logging.getLogger("ytrue")
-
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 @app.command()
@@ -111,6 +112,7 @@ def train(
     max_lost: Annotated[
         float, typer.Option(help="Refuse when more than this share of objects owns no anchor.")
     ] = 0.05,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector; killed and started again, it goes on where it was.
@@ -119,6 +121,8 @@ def train(
     """
     if validation is not None and hold_out is not None:
         raise ValueError("--validation and --hold-out: choose one")
+    check_share("--max-lost", max_lost)
+    outputs.folder(out, ("run.json", "state.npz"), force=force)
     learnt, held = _parts(source, validation, hold_out)
     with silent_start():
         from ytrue.model import Recipe
@@ -156,7 +160,7 @@ def train(
         typer.echo(f"ytrue: {error}", err=True)
         raise typer.Exit(1) from None
     for why in watch.report.skipped.values():
-        typer.echo(f"skipped: {why}", err=True)
+        typer.echo(f"skipped: {printable(why)}", err=True)
     _show_run(out, as_json=as_json)
 
 
@@ -189,8 +193,8 @@ def _show_run(out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(out), "history": history})
         return
-    typer.echo(f"wrote {curve}")
-    typer.echo(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported")
+    typer.echo(f"wrote {printable(curve)}")
+    typer.echo(printable(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported"))
 
 
 class training_watch:
