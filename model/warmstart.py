@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ytrue.encoders.pose import KEYPOINTS
 from ytrue.errors import DataError
 from ytrue.model.predict import RUN_FILE, Detector, run_model
 
@@ -67,10 +66,10 @@ def start_from(
         if theirs is None or type(theirs) is not type(head):
             said.append(f"all of the head {name} starts anew: the run in {folder} has none such")
             continue
-        told, known = (
-            (landmarks, source.landmarks) if name == KEYPOINTS else (classes, source.classes)
-        )
-        renamed = tuple(told) != tuple(known)
+        told, known = tuple(classes), source.classes
+        if model.head_settings[name]["kind"] == "keypoint-grid":  # of landmarks, of classes or both
+            told, known = (*told, *landmarks), (*known, *source.landmarks)
+        renamed = told != known
         changing = _telling_classes(model, name) if renamed else set[int]()
         new = _copy(theirs.weights, head.weights, changing)
         if new:
