@@ -201,8 +201,11 @@ def _opened(path: Path) -> Any:
     try:
         with _opened_any(path) as weights:
             yield weights
-    except (OSError, EOFError, zlib.error, tarfile.TarError, tf.errors.OpError, IndexError,
-            KeyError, AttributeError, TypeError, RuntimeError) as error:  # fmt: skip
+    except DataError:
+        raise
+    except (OSError, EOFError, zlib.error, tarfile.TarError, tf.errors.OpError, LookupError,
+            AttributeError, TypeError, RuntimeError, ValueError, ArithmeticError,
+            MemoryError) as error:  # fmt: skip
         said = str(error).strip().splitlines() or [""]
         raise DataError(
             f"the weights cannot be read: {type(error).__name__}: {said[0]}", where=str(path),
@@ -230,9 +233,10 @@ def _h5(path: Path) -> Any:
     with h5py.File(path) as file:
         if "layer_names" not in file.attrs:
             raise DataError(
-                "the HDF5 file has no layer_names: it was not written by Keras' save_weights",
+                "the HDF5 file has no layer_names: it is no file of google/automl's weights",
                 where=str(path),
-                do="give the official .h5 file, or load other files with keras' load_weights",
+                do="give the official .h5 file; weights that ytrue train wrote lie beside their "
+                "run.json, those of Keras 3 are read by keras' load_weights",
             )
         sets = {
             name.removesuffix(":0"): file[group][name]

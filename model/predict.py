@@ -256,7 +256,8 @@ class Detector:
         encoder = _understood(root, lambda: from_config(run["encoder"]))
         if encoder.digest != run["digest"]:
             raise DataError(
-                f"the encoder's digest is {encoder.digest[:12]}, the run says {run['digest'][:12]}",
+                f"the encoder's digest is {encoder.digest[:12]}, the run says "
+                f"{str(run['digest'])[:12]}",
                 where=root / RUN_FILE,
                 do="its settings were changed after training: restore the file",
             )
@@ -295,8 +296,12 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"no {RUN_FILE} in it", where=folder, do="name the folder that ytrue train wrote"
         ) from None
-    except ValueError as error:
-        raise DataError(f"not JSON: {error}", where=file) from None
+    except OSError as error:
+        raise DataError(
+            f"it cannot be read ({error.strerror})", where=file, do="restore the file"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON: {error}", where=file, do="restore the file") from None
     missing = [name for name in _DESCRIBED if not isinstance(run, dict) or name not in run]
     if missing:
         raise DataError(
@@ -310,9 +315,10 @@ def _understood(folder: Path, make: Callable[[], Made]) -> Made:
     """Return what is made of `run.json`'s values; what they are not good for is a DataError."""
     try:
         return make()
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        said = error if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
         raise DataError(
-            f"its values describe no detector: {error}", where=folder / RUN_FILE,
+            f"its values describe no detector: {said}", where=folder / RUN_FILE,
             do="restore the file",
         ) from error  # fmt: skip
 
@@ -323,9 +329,12 @@ def _load_weights(model: PyramidNet, file: Path) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", category=UserWarning, module="keras")
             model.load_weights(file)
-    except (OSError, KeyError, ValueError, UserWarning) as error:
+    except (OSError, LookupError, ValueError, UserWarning, TypeError, AttributeError, RuntimeError,
+            ArithmeticError, MemoryError) as error:  # fmt: skip
+        # h5py raises whatever a damaged byte leads to.
+        said = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"not the weights of this network: {str(error).strip().splitlines()[0]}", where=file,
+            f"not the weights of this network: {said[0]}", where=file,
             do="restore the file, or train again",
         ) from error  # fmt: skip
 

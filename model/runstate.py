@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import struct
+import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -38,8 +40,15 @@ def save_state(path: Path, variables: Mapping[str, Any], meta: Mapping[str, Any]
     replace_file(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
+def load_state(
+    path: Path, variables: Mapping[str, Any], wanted: Collection[str] = ()
+) -> dict[str, Any]:
     """Assign the file's values to the variables and return its meta.
+
+    Args:
+        path: of the file.
+        variables: as `save_state` was given.
+        wanted: what the meta must name.
 
     Raises:
         DataError: the file is broken, or its variables are others; nothing is assigned then.
@@ -49,6 +58,9 @@ def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
         with path.open("rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in file.files}
             meta: dict[str, Any] = json.loads(arrays.pop(META).tobytes())
+            missing = [name for name in wanted if name not in meta]
+            if missing:
+                raise KeyError(", ".join(missing))
     except (
         OSError,
         ValueError,
@@ -57,6 +69,11 @@ def load_state(path: Path, variables: Mapping[str, Any]) -> dict[str, Any]:
         AttributeError,
         BadZipFile,
         EOFError,
+        RuntimeError,
+        ArithmeticError,
+        MemoryError,
+        zlib.error,
+        struct.error,
     ) as error:
         raise DataError(
             f"the training state cannot be read ({error})", where=path,

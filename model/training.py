@@ -66,6 +66,8 @@ _IDENTITY: Final = (
 """What of a run's description must be equal for it to be gone on with, the datasets aside."""
 
 
+_META: Final = ("epoch", "step", "best", "sums", "history")
+"""What a training state holds beside variables."""
 LAGGING: Final = 3.0
 """How many times the loss may grow from a batch's own statistics to the running ones."""
 
@@ -325,7 +327,7 @@ class _Run:
         else:
             self.detector.save_description(self.folder, **settings)
         if state.is_file():
-            meta = load_state(state, self.variables())
+            meta = load_state(state, self.variables(), _META)
             self.epoch, self.step, self.best = meta["epoch"], meta["step"], meta["best"]
             self.sums, self.history = meta["sums"], meta["history"]
             self._write_history()
@@ -346,13 +348,7 @@ class _Run:
 
     def save(self) -> None:
         """Write the state."""
-        meta = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "best": self.best,
-            "sums": self.sums,
-            "history": self.history,
-        }
+        meta = {name: getattr(self, name) for name in _META}
         save_state(self.folder / STATE_FILE, self.variables(), meta)
 
     def go_on(self, evaluate_every: int, save_every: float) -> None:
@@ -594,9 +590,6 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> bool:
     """
     there = read_run(folder)
     wanted = json.loads(json.dumps(wanted))
-    longer = _longer(there.get("recipe"), wanted["recipe"])
-    if longer:
-        there["recipe"] = there["recipe"] | {"epochs": wanted["recipe"]["epochs"]}
     differs = []
     for name, part in (("training data", "data"), ("validation data", "validation")):
         digests = there.get(part), wanted[part]
@@ -608,7 +601,8 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> bool:
             differs.append(f"its {name} are other images or annotations")
     for name in _IDENTITY:
         differs += _differences(name, there.get(name), wanted[name])
-    if differs:
+    longer = len(differs) == 1 and _longer(there.get("recipe"), wanted["recipe"])
+    if differs and not longer:
         raise DataError(
             f"the folder holds another run: {'; '.join(differs)}", where=folder / RUN_FILE,
             do="train into another folder (--pretrained starts from this run's weights), or with the "
@@ -618,7 +612,7 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def _longer(there: Any, wanted: Mapping[str, Any]) -> bool:
-    """Return whether more epochs are asked for than a run's description has."""
+    """Return whether a recipe is asked for that has more epochs than a run's."""
     epochs = there.get("epochs") if isinstance(there, dict) else None
     return isinstance(epochs, int) and epochs < wanted["epochs"]
 

@@ -60,20 +60,24 @@ def start_from(
         )  # fmt: skip
     _copy(source.model.backbone.weights, model.backbone.weights)
     _copy(source.model.pyramid.weights, model.pyramid.weights)
-    renamed = tuple(classes) != source.classes or tuple(landmarks) != source.landmarks
     said = []
     for name, head in model.heads.items():
         theirs = source.model.heads.get(name)
-        if theirs is None or type(theirs) is not type(head):
+        alike = type(theirs) is type(head) and len(theirs.weights) == len(head.weights)
+        if not alike:
             said.append(f"all of the head {name} starts anew: the run in {folder} has none such")
             continue
+        told, known = tuple(classes), source.classes
+        if model.head_settings[name]["kind"] == "keypoint-grid":  # of landmarks, of classes or both
+            told, known = (*told, *landmarks), (*known, *source.landmarks)
+        renamed = told != known
         changing = _telling_classes(model, name) if renamed else set[int]()
         new = _copy(theirs.weights, head.weights, changing)
         if new:
             whose = "of the run are others" if renamed else "have another shape in the run"
             said.append(
                 f"the class output of the head {name} ({', '.join(new)}) starts anew: the classes "
-                f"{whose} ({', '.join(source.classes)})"
+                f"{whose} ({', '.join(known)})"
             )
     return said
 

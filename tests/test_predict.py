@@ -9,15 +9,18 @@ from datafiles import coco, image
 
 from ytrue import Annotations
 from ytrue.datasets import load, write_shapes
+from ytrue.datasets.pixels import read_image
 from ytrue.encoders import preset
 from ytrue.errors import DataError
 from ytrue.model import Detector, EfficientDet
 from ytrue.model.evaluate import evaluate
+from ytrue.model.evaluating.filenames import give_ids
 from ytrue.model.predict import (
     Timing,
     image_files,
     images_of,
     predict,
+    predict_images,
     results,
     with_class_ids,
     with_ids,
@@ -245,3 +248,98 @@ def test_a_folded_detector_has_a_graph_of_its_own_for_single_images():
         one.find(pixels)
         one.find(pixels[:1])
         assert list(one._graphs) == taken
+
+
+def test_of_no_images_nothing_is_found():
+    detector = Detector(EfficientDet("nano", 2), preset("ytrue", (64, 96), 2), ("a", "b"), (1, 2))
+    for none in (np.zeros((0, 64, 96, 3), np.uint8), []):
+        assert detector.find(none) == []
+        assert detector.folded().find(none) == []
+    assert detector.predict([]) == []
+    assert list(predict(detector, [])) == []
+    with pytest.raises(
+        ValueError, match=r"images \(0, 64, 64, 3\) uint8: expected \(B, 64, 96, 3\)"
+    ):
+        detector.find(np.zeros((0, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_images_of_any_size_are_predicted_in_their_own_pixels(dataset, batch_size):
+    oracle = Oracle(dataset, preset("ytrue", (64, 96), 4))
+    paths = [dataset[row].path for row in range(3)]
+    images = [str(paths[0]), read_image(paths[1]), paths[2]]
+    found = predict_images(oracle, images, batch_size=batch_size)
+    assert len(found) == 3
+    for row, one in enumerate(found):
+        objects = dataset[row].annotations
+        wanted = objects.boxes[~objects.crowd]
+        np.testing.assert_allclose(one.boxes, wanted, atol=0.01)
+    oracle.seen.clear()
+    (alone,) = predict_images(oracle, paths[0])
+    np.testing.assert_array_equal(alone.boxes, found[0].boxes)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)),
+     np.zeros((0, 8, 3), np.uint8), None],
+)  # fmt: skip
+def test_an_array_that_is_no_image_is_named(dataset, array):
+    oracle = Oracle(dataset, preset("ytrue", (64, 96), 4))
+    with pytest.raises(
+        ValueError, match=r"image 1: .*expected a path, or an array \(height, width, 3"
+    ):
+        predict_images(oracle, [np.zeros((8, 9, 3), np.uint8), array])
+    with pytest.raises(DataError, match="nowhere.jpg: the image cannot be read"):
+        predict_images(oracle, ["nowhere.jpg"])
+
+
+# Results that name images by file.
+
+
+def named(tmp_path, *names):
+    images = [
+        {"id": 10 + k, "file_name": name, "height": 40, "width": 60} for k, name in enumerate(names)
+    ]
+    for name in names:
+        image(tmp_path / name)
+    return load(coco(tmp_path, [{"image_id": 10}], images=images, write_images=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [("a.jpg", 10), ("photos/a.jpg", 10), ("sub/b.jpg", 11), ("x/sub/b.jpg", 11), ("b.jpg", 11)],
+)
+def test_a_file_name_is_the_image_whose_path_ends_so(tmp_path, name, image_id):
+    dataset = named(tmp_path, "a.jpg", "sub/b.jpg", "c/d.jpg", "e/d.jpg")
+    records = [{"image_id": name}, {"image_id": 12}, {"image_id": name}, "no record"]
+    assert give_ids(records, dataset, "found.json") == 1
+    assert records == [
+        {"image_id": image_id},
+        {"image_id": 12},
+        {"image_id": image_id},
+        "no record",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("z.jpg", "no image"),
+        ("d.jpg", "2 images"),
+        ("other/b.jpg", "no image"),
+        ("xa.jpg", "no image"),
+    ],
+)
+def test_a_file_name_of_no_image_or_of_several_says_what_to_do(tmp_path, name, count):
+    dataset = named(tmp_path, "a.jpg", "sub/b.jpg", "c/d.jpg", "e/d.jpg")
+    with pytest.raises(DataError, match=f"found.json: {name} is the name of {count}.*with --ids"):
+        give_ids([{"image_id": name}], dataset, "found.json")
+
+
+def test_ids_that_look_like_files_or_no_names_stay(tmp_path):
+    dataset = named(tmp_path, "a.jpg")
+    dataset = replace(dataset, images=replace(dataset.images, ids=["b.jpg"]))
+    records = [{"image_id": "b.jpg"}, {"image_id": "unknown"}, {"image_id": None}]
+    assert give_ids(records, dataset, "found.json") == 0
+    assert [record["image_id"] for record in records] == ["b.jpg", "unknown", None]

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +17,11 @@ import tensorflow as tf
 from ytrue.datasets import load, write_shapes
 from ytrue.encoders import preset
 from ytrue.errors import DataError
+from ytrue.files import locked
 from ytrue.model import Detector, Recipe, train
 from ytrue.model.evaluate import evaluate
 from ytrue.model.predict import images_of, predict
-from ytrue.model.training import DivergedError, LostObjectsError, Watch, _digest
+from ytrue.model.training import DivergedError, LostObjectsError, Watch, _digest, _Run, _strategy
 
 RUN = """
 import os, signal, sys
@@ -233,6 +236,76 @@ def test_a_folder_of_another_run_is_refused(finished, shapes):
             learnt.subset(range(6)), other, folder,
             Recipe(epochs=5, batch_size=3, deterministic=False), variant="nano", validation=held, max_lost=1.0,
         )  # fmt: skip
+
+
+def test_a_run_goes_on_with_more_epochs_and_not_with_fewer(finished, shapes, tmp_path):
+    _, folder, *_ = finished
+    longer = tmp_path / "longer"
+    shutil.copytree(folder, longer)
+    learnt, held = load(shapes).hold_out(4)
+    encoder, told, done = preset("ytrue", (64, 96), 4), [], []
+    recipe = Recipe(epochs=2, batch_size=3, deterministic=False)
+
+    def go_on(epochs):
+        train(
+            learnt, encoder, longer, replace(recipe, epochs=epochs), variant="nano",
+            validation=held, max_lost=1.0, watch=Watch(epoch=told.append, resumed=done.append),
+        )  # fmt: skip
+
+    go_on(2)
+    assert done == [1]
+    assert [entry["epoch"] for entry in told] == [2]
+    assert [e["epoch"] for e in json.loads((longer / "history.json").read_text())] == [1, 2]
+    assert json.loads((longer / "run.json").read_text())["recipe"]["epochs"] == 2
+    with pytest.raises(DataError, match="recipe/epochs 2 there, 1 asked for"):
+        go_on(1)
+
+
+def test_two_runs_in_one_folder_are_kept_apart(finished, shapes):
+    _, folder, *_ = finished
+    learnt, _ = load(shapes).hold_out(4)
+    with (
+        locked(folder, "training"),
+        pytest.raises(DataError, match="another process is training here; wait for it, or name an"),
+    ):
+        train(learnt, preset("ytrue", (64, 96), 4), folder, variant="nano", max_lost=1.0)
+
+
+def test_the_audits_advice_and_a_datasets_splits_are_told(shapes, tmp_path):
+    dataset = load(shapes)
+    splits = [("train",)] * 9 + [("val",)] * 2 + [("test",)]
+    tagged = replace(dataset, images=replace(dataset.images, splits=splits))
+    said = []
+    with pytest.raises(ValueError, match="batch_size=10 is more than the 9 images"):
+        train(
+            tagged, preset("ytrue", (64, 96), 4), tmp_path / "run", Recipe(batch_size=10),
+            variant="nano", max_lost=1.0, watch=Watch(advice=said.append),
+        )  # fmt: skip
+    assert said[0].endswith("learns its split train, 9 of 12 images")
+    assert said[1].endswith("validates on its split val, 2 of 12 images")
+    assert any(line.startswith("audit: ") and "reserved" in line for line in said[2:])
+
+
+@pytest.mark.parametrize(
+    ("learnt", "found", "said"), [(0.1, 0.3, False), (0.1, 0.31, True), (0.0, 0.1, True)]
+)
+def test_norms_that_lag_are_told_once_with_what_to_do(learnt, found, said):
+    told = []
+    run = object.__new__(_Run)
+    run.recipe, run.watch, run.strategy = Recipe(epochs=4), Watch(advice=told.append), _strategy()
+    run.detector = SimpleNamespace(model=lambda images, training: {"training": training})
+    run.loss = lambda targets, outputs, training: {"loss": found + outputs["training"] + training}
+    batch, losses = (
+        (np.zeros((1, 2, 2, 3)), {"state": np.zeros((1, 2))}),
+        {"loss": learnt + 5, "l2": 5.0},
+    )
+    for run.epoch in (1, 2):
+        run.tell_of_norms(batch, losses, 2)
+    assert len(told) == said
+    assert not said or ("--freeze-norms" in told[0] and "batches of 8" in told[0])
+    run.told_of_norms, run.recipe = False, Recipe(epochs=4, freeze_norms=True)
+    run.tell_of_norms(batch, losses, 1)
+    assert len(told) == said
 
 
 def test_a_changed_description_is_refused(finished, tmp_path):

@@ -14,6 +14,11 @@ from ytrue.errors import DataError
 MANIFEST: Final = "export.json"
 ANCHORS: Final = "anchors.npy"
 SAVED_MODEL: Final = "saved_model"
+_HELD: Final[dict[str, type]] = {
+    "digest": str, "encoder": dict, "files": dict, "image_size": list, "classes": list,
+    "class_ids": list, "resize": str,
+}  # fmt: skip
+"""Name -> type of what an export cannot be read without."""
 
 
 def lite_name(precision: str) -> str:
@@ -45,9 +50,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(
             "there is no export.json", where=folder, do="name the folder of an export"
         ) from None
-    except ValueError as error:
+    except OSError as error:
+        raise DataError(
+            f"it cannot be read ({error.strerror})", where=path, do="name the folder of an export"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})", where=path, do="export again") from error
-    missing = {"digest", "encoder", "files"} - (content if isinstance(content, dict) else {}).keys()
+    given = content if isinstance(content, dict) else {}
+    missing = {"digest", "encoder", "files"} - given.keys() or {
+        name for name, kind in _HELD.items() if not isinstance(given.get(name), kind)
+    }
     if missing:
         raise DataError(f"no {', '.join(sorted(missing))} in it", where=path, do="export again")
     found = config_digest(content["encoder"])
@@ -90,5 +102,8 @@ def _check(path: Path, wanted: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror})", where=path) from None
