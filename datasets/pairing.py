@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
 from typing import Final
 
 from ytrue.datasets.building import DatasetBuilder
@@ -53,21 +54,26 @@ class Pairing:
         files: annotation files.
         images: the images folder, where it is known.
         source: the folder of the dataset; images from elsewhere are doubtful. None: not known.
+        names: what annotation files call their images, where they do.
     """
 
     def __init__(
-        self, files: Sequence[Path], images: Path | None, source: Path | None = None
-    ) -> None:
-        by_folder: dict[str, list[Path]] = {}
+        self, files: Sequence[Path], images: Path | None, source: Path | None = None,
+        names: Mapping[Path, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        by_folder: dict[str, set[str]] = {}
         for file in files:
-            by_folder.setdefault(os.path.abspath(file.parent), []).append(file)
+            wanted = by_folder.setdefault(os.path.abspath(file.parent), set())
+            wanted.add(_normal(file.stem))
+            if names.get(file):
+                wanted.add(_normal(stem_of(_base(names[file]))))
         self._listings: dict[str, _Listing] = {}
         self._source = None if source is None else os.path.abspath(source)
         self._images = None if images is None else os.path.abspath(images)
         self._of: dict[str, _Listing] = {}
         self._guessed: list[tuple[str, str]] = []
-        for folder, members in by_folder.items():
-            self._of[folder] = self._choose(folder, {_normal(file.stem) for file in members})
+        for folder, wanted in by_folder.items():
+            self._of[folder] = self._choose(folder, wanted)
         chosen = [listing.folder for listing in self._of.values() if listing]
         folders = chosen or ([self._images] if self._images else list(by_folder))
         self.root = Path(os.path.commonpath(folders))
@@ -80,7 +86,7 @@ class Pairing:
         the own stem wins over another that is named.
         """
         listing = self._of[os.path.abspath(file.parent)]
-        base = PureWindowsPath(name).name  # splits at both kinds of slash
+        base = _base(name)
         own, named = listing.of_stem(file.stem), listing.named(base)
         if base and not (own and _normal(stem_of(base)) != _normal(file.stem)):
             exact = bool(named) and _normal(os.path.basename(named[0])) == _normal(base)
@@ -208,6 +214,10 @@ def stem_of(name: str) -> str:
     """Return an image's name without its extension; "frame.v2" has none."""
     base, extension = os.path.splitext(name)
     return base if extension.lower() in _RANKS else name
+
+
+def _base(name: str) -> str:
+    return PureWindowsPath(name).name  # splits at both kinds of slash
 
 
 def _normal(name: str) -> str:
