@@ -110,7 +110,9 @@ def test_labelme_groups_of_several_labels_are_several_objects(tmp_path):
     dataset = load(labelme(tmp_path, shapes))
     assert [dataset.classes[k] for k in dataset[0].annotations.labels] == ["cat", "dog"]
     np.testing.assert_array_equal(dataset[0].annotations.keypoints[0], [[2, 3, 2]])
-    assert [p.detail for p in dataset.problems] == ["group 1 has two points 'eye'"]
+    assert [p.detail for p in dataset.problems] == [
+        "shape 3, a point 'eye': group 1 has two of that name"
+    ]
 
 
 def test_labelme_shapes_of_a_wrong_kind_are_listed(tmp_path):
