@@ -20,6 +20,7 @@ LABEL_FOLDERS: Final = frozenset(
 """What folders of annotation files are called, in lower case."""
 _IMAGE_FOLDERS: Final = ("images", "jpegimages", "image", "imgs", "img", "data")
 _RANKS: Final = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
+_MOST_NEAR: Final = 100  # subfolders that are looked into where nothing mirrors the labels
 _MIRRORED_PARTS: Final = 8  # how far up a folder called labels/ is looked for
 
 
@@ -68,6 +69,8 @@ class Pairing:
             if names.get(file):
                 wanted.add(_normal(stem_of(_base(names[file]))))
         self._listings: dict[str, _Listing] = {}
+        self._inner: dict[str, list[str]] = {}
+        self._named: dict[str, list[str]] = {}
         self._source = None if source is None else os.path.abspath(source)
         self._images = None if images is None else os.path.abspath(images)
         self._of: dict[str, _Listing] = {}
@@ -164,8 +167,7 @@ class Pairing:
         parts = Path(folder).parts
         for place in range(len(parts) - 1, max(0, len(parts) - _MIRRORED_PARTS), -1):
             if parts[place].lower() in LABEL_FOLDERS:
-                beside = Path(*parts[:place])
-                for child in _named_for_images(beside):
+                for child in self._named_for_images(str(Path(*parts[:place]))):
                     yield os.path.join(child, *parts[place + 1 :])
 
     def _around(self, folder: Path) -> Iterator[str]:
@@ -177,9 +179,22 @@ class Pairing:
         for level, parent in enumerate([folder, *folder.parents][:4]):
             if level < 3:
                 yield str(parent)
-            for child in _subfolders(parent) if level == 0 else _named_for_images(parent):
+            named = self._named_for_images(str(parent))
+            for child in named if level else self._subfolders(str(parent))[:_MOST_NEAR]:
                 yield child
-                yield from _subfolders(Path(child))
+                yield from self._subfolders(child)[:_MOST_NEAR]
+
+    def _named_for_images(self, folder: str) -> list[str]:
+        """Return the subfolders that are called as images folders are, the usual name first."""
+        if folder not in self._named:
+            found = [p for p in self._subfolders(folder) if _image_word(p) in _IMAGE_FOLDERS]
+            self._named[folder] = sorted(found, key=lambda p: _IMAGE_FOLDERS.index(_image_word(p)))
+        return self._named[folder]
+
+    def _subfolders(self, folder: str) -> list[str]:
+        if folder not in self._inner:
+            self._inner[folder] = _subfolders(folder)
+        return self._inner[folder]
 
 
 class _Listing:
@@ -252,18 +267,12 @@ def _images_below(folder: str) -> list[str]:
     return [str(path) for path in walk(Path(folder), EXTENSIONS).files]
 
 
-def _subfolders(folder: Path) -> list[str]:
+def _subfolders(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if entry.is_dir())[:100]
+            return sorted(entry.path for entry in entries if entry.is_dir())
     except OSError:
         return []
-
-
-def _named_for_images(folder: Path) -> list[str]:
-    """Return the subfolders that are called as images folders are, the usual name first."""
-    found = [path for path in _subfolders(folder) if _image_word(path) in _IMAGE_FOLDERS]
-    return sorted(found, key=lambda path: _IMAGE_FOLDERS.index(_image_word(path)))
 
 
 def _image_word(path: str) -> str:
