@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
 from typing import Final
 
 from ytrue.datasets.building import DatasetBuilder
@@ -19,6 +20,7 @@ LABEL_FOLDERS: Final = frozenset(
 """What folders of annotation files are called, in lower case."""
 _IMAGE_FOLDERS: Final = ("images", "jpegimages", "image", "imgs", "img", "data")
 _RANKS: Final = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
+_MOST_NEAR: Final = 100  # subfolders that are looked into where nothing mirrors the labels
 _MIRRORED_PARTS: Final = 8  # how far up a folder called labels/ is looked for
 
 
@@ -53,21 +55,28 @@ class Pairing:
         files: annotation files.
         images: the images folder, where it is known.
         source: the folder of the dataset; images from elsewhere are doubtful. None: not known.
+        names: what annotation files call their images, where they do.
     """
 
     def __init__(
-        self, files: Sequence[Path], images: Path | None, source: Path | None = None
-    ) -> None:
-        by_folder: dict[str, list[Path]] = {}
+        self, files: Sequence[Path], images: Path | None, source: Path | None = None,
+        names: Mapping[Path, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        by_folder: dict[str, set[str]] = {}
         for file in files:
-            by_folder.setdefault(os.path.abspath(file.parent), []).append(file)
+            wanted = by_folder.setdefault(os.path.abspath(file.parent), set())
+            wanted.add(_normal(file.stem))
+            if names.get(file):
+                wanted.add(_normal(stem_of(_base(names[file]))))
         self._listings: dict[str, _Listing] = {}
+        self._inner: dict[str, list[str]] = {}
+        self._named: dict[str, list[str]] = {}
         self._source = None if source is None else os.path.abspath(source)
         self._images = None if images is None else os.path.abspath(images)
         self._of: dict[str, _Listing] = {}
         self._guessed: list[tuple[str, str]] = []
-        for folder, members in by_folder.items():
-            self._of[folder] = self._choose(folder, {_normal(file.stem) for file in members})
+        for folder, wanted in by_folder.items():
+            self._of[folder] = self._choose(folder, wanted)
         chosen = [listing.folder for listing in self._of.values() if listing]
         folders = chosen or ([self._images] if self._images else list(by_folder))
         self.root = Path(os.path.commonpath(folders))
@@ -80,7 +89,7 @@ class Pairing:
         the own stem wins over another that is named.
         """
         listing = self._of[os.path.abspath(file.parent)]
-        base = PureWindowsPath(name).name  # splits at both kinds of slash
+        base = _base(name)
         own, named = listing.of_stem(file.stem), listing.named(base)
         if base and not (own and _normal(stem_of(base)) != _normal(file.stem)):
             exact = bool(named) and _normal(os.path.basename(named[0])) == _normal(base)
@@ -158,8 +167,7 @@ class Pairing:
         parts = Path(folder).parts
         for place in range(len(parts) - 1, max(0, len(parts) - _MIRRORED_PARTS), -1):
             if parts[place].lower() in LABEL_FOLDERS:
-                beside = Path(*parts[:place])
-                for child in _named_for_images(beside):
+                for child in self._named_for_images(str(Path(*parts[:place]))):
                     yield os.path.join(child, *parts[place + 1 :])
 
     def _around(self, folder: Path) -> Iterator[str]:
@@ -171,9 +179,22 @@ class Pairing:
         for level, parent in enumerate([folder, *folder.parents][:4]):
             if level < 3:
                 yield str(parent)
-            for child in _subfolders(parent) if level == 0 else _named_for_images(parent):
+            named = self._named_for_images(str(parent))
+            for child in named if level else self._subfolders(str(parent))[:_MOST_NEAR]:
                 yield child
-                yield from _subfolders(Path(child))
+                yield from self._subfolders(child)[:_MOST_NEAR]
+
+    def _named_for_images(self, folder: str) -> list[str]:
+        """Return the subfolders that are called as images folders are, the usual name first."""
+        if folder not in self._named:
+            found = [p for p in self._subfolders(folder) if _image_word(p) in _IMAGE_FOLDERS]
+            self._named[folder] = sorted(found, key=lambda p: _IMAGE_FOLDERS.index(_image_word(p)))
+        return self._named[folder]
+
+    def _subfolders(self, folder: str) -> list[str]:
+        if folder not in self._inner:
+            self._inner[folder] = _subfolders(folder)
+        return self._inner[folder]
 
 
 class _Listing:
@@ -210,6 +231,10 @@ def stem_of(name: str) -> str:
     return base if extension.lower() in _RANKS else name
 
 
+def _base(name: str) -> str:
+    return PureWindowsPath(name).name  # splits at both kinds of slash
+
+
 def _normal(name: str) -> str:
     """Return a name with accents composed, as systems differ in how they store them."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
@@ -242,18 +267,12 @@ def _images_below(folder: str) -> list[str]:
     return [str(path) for path in walk(Path(folder), EXTENSIONS).files]
 
 
-def _subfolders(folder: Path) -> list[str]:
+def _subfolders(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if entry.is_dir())[:100]
+            return sorted(entry.path for entry in entries if entry.is_dir())
     except OSError:
         return []
-
-
-def _named_for_images(folder: Path) -> list[str]:
-    """Return the subfolders that are called as images folders are, the usual name first."""
-    found = [path for path in _subfolders(folder) if _image_word(path) in _IMAGE_FOLDERS]
-    return sorted(found, key=lambda path: _IMAGE_FOLDERS.index(_image_word(path)))
 
 
 def _image_word(path: str) -> str:

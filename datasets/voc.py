@@ -97,12 +97,17 @@ def read(
         raise DataError(
             "no VOC XML file in it", where=source, do="name the folder of the XML files"
         )
-    pairing = Pairing(found.files, images, folder)
+    parsed, faults = _parse_all(found.files)
+    names = {image.file: image.file_name for image in parsed}
+    pairing = Pairing(found.files, images, folder, names)
     builder = DatasetBuilder(
         source, format="voc", images=pairing.root, strict=strict, allow_outside=allow_outside
     )
     found.report(builder)
-    parsed = _parse_all(found.files, builder)
+    for file, error in faults:
+        builder.problem("annotation-invalid", str(error), "dropped", file=str(file))
+    ids = image_ids([image.file for image in parsed])
+    _report_faults(parsed, ids, builder)
     _report_unread(parsed, builder)
     counts_from_one, why = (
         _counting(parsed, builder) if one_based is None else (one_based, "as asked")
@@ -111,7 +116,6 @@ def read(
     label_of = {name: label for label, name in enumerate(classes)}
     sets = ImageSets([image.file for image in parsed], folder, builder)
     pairing.report(builder)
-    ids = image_ids([image.file for image in parsed])
     claims = Claims(builder)
     every = []
     for image in parsed:
@@ -155,24 +159,29 @@ class _Image:
     unread: tuple[str, ...]
 
 
-def _parse_all(files: Sequence[Path], builder: DatasetBuilder) -> list[_Image]:
-    parsed = []
+def _parse_all(files: Sequence[Path]) -> tuple[list[_Image], list[tuple[Path, DataError]]]:
+    """Return what the files hold, and those that cannot be read; one alone must be readable."""
+    parsed, faults = [], []
     for file in files:
         try:
             parsed.append(_parse(file))
         except DataError as error:
             if len(files) == 1:
                 raise
-            builder.problem("annotation-invalid", str(error), "dropped", file=str(file))
-    ids = image_ids([image.file for image in parsed])
-    for image in parsed:
+            faults.append((file, error))
+    return parsed, faults
+
+
+def _report_faults(
+    images: Sequence[_Image], ids: Mapping[Path, str], builder: DatasetBuilder
+) -> None:
+    for image in images:
         for fault, number in image.faults:
             builder.problem(
                 "annotation-invalid", fault, "kept" if number is None else "dropped",
                 file=str(image.file), image_id=ids[image.file],
                 annotation_id=None if number is None else f"{ids[image.file]}#{number}",
             )  # fmt: skip
-    return parsed
 
 
 def _parse(file: Path) -> _Image:

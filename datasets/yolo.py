@@ -62,6 +62,8 @@ def read(
     source = Path(source)
     layout = find_layout(source)
     texts = {file: read_rows(file) for file in layout.files}
+    if not texts:
+        raise _no_labels(source)
     pairing = Pairing([*texts], images, layout.folder)
     builder = DatasetBuilder(
         source, format="yolo", images=pairing.root, strict=strict, allow_outside=allow_outside
@@ -69,9 +71,7 @@ def read(
     layout.report(builder)
     rows, lists = _labels(texts, layout, pairing, builder)
     if not rows:
-        raise DataError(
-            "no YOLO label files in it", where=source, do="name the folder above labels/"
-        )
+        raise _no_labels(source)
     pairing.report(builder)
     facts = layout.facts
     classes = classes_of([f.parent for f in rows], layout.folder, facts, layout.inner, builder)
@@ -93,7 +93,10 @@ def read(
             height=size[0], width=size[1], splits=names,
         )  # fmt: skip
         place = _Place(row, file, ids[file], size, classes.labels[file.parent], shape, refused)
-        _add(builder, place, rows[file])
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # numbers without bounds are listed later
+            _add(builder, place, rows[file])
     every = [*tagged]
     if not source.is_file() or layout.facts:
         every += _add_unlabelled(builder, pairing, claims, ids, splits)
@@ -106,6 +109,10 @@ def read(
         keypoint_flips=facts.flips if facts else (),
     )
     return dataset if split is None else dataset.split(split)
+
+
+def _no_labels(source: Path) -> DataError:
+    return DataError("no YOLO label files in it", where=source, do="name the folder above labels/")
 
 
 def _labels(

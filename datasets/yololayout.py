@@ -85,7 +85,7 @@ def find_layout(source: Path) -> Layout:
         facts, doubts = _choose(_above(source), source)
         inner: list[Facts] = []
         if facts is None:
-            inner = [read_facts(f) for f in found.of(*EXTENSIONS) if is_data_yaml(f)]
+            inner, doubts = _facts_of(found.of(*EXTENSIONS), source)
         if len(inner) == 1:
             facts, inner = inner[0], []
         _check_inner(inner, source)
@@ -120,31 +120,41 @@ def _choose(
 
     Of several the one whose splits are in the folder is taken, else the one of the usual name.
     """
+    doubts: list[tuple[str, str, str]] = []
     for group in groups:
-        known = [(file, facts) for file in group if (facts := _facts_of(file)) is not None]
-        ours = [facts for _, facts in known if _is_of(facts, folder)]
+        ours, odd = _facts_of(group, folder)
+        doubts += odd
         ours.sort(key=lambda facts: (not facts.places()[0], facts.file.stem not in _USUAL))
         if ours:
-            others = [facts for facts in ours[1:] if facts.names and facts.names != ours[0].names]
-            return ours[0], [
-                ("class-names-differ", f"{o.file} names other classes; this file's are used", str(ours[0].file))
-                for o in others if ours[0].names
-            ]  # fmt: skip
-    return None, []
+            first = ours[0]
+            for other in ours[1:]:
+                if first.names and other.names and other.names != first.names:
+                    detail = f"{other.file} names other classes; this file's are used"
+                    doubts.append(("class-names-differ", detail, str(first.file)))
+            return first, doubts
+    return None, doubts
 
 
-def _facts_of(file: Path) -> Facts | None:
-    """Return what a data.yaml says, None if the file is something else.
+def _facts_of(
+    files: Sequence[Path], folder: Path
+) -> tuple[list[Facts], list[tuple[str, str, str]]]:
+    """Return what those files say that are a data.yaml of the dataset in a folder, and what is odd.
 
     Raises:
-        DataError: it is called data.yaml, but cannot be read.
+        DataError: one that is called data.yaml cannot be read.
     """
-    try:
-        return read_facts(file) if is_data_yaml(file) else None
-    except DataError:
-        if file.stem.lower() in _USUAL:
-            raise
-        return None
+    found, doubts = [], []
+    for file in files:
+        try:
+            facts = read_facts(file) if is_data_yaml(file) else None
+        except DataError as error:
+            if file.stem.lower() in _USUAL:
+                raise
+            doubts.append(("file-skipped", str(error), str(file)))
+            continue
+        if facts is not None and _is_of(facts, folder):
+            found.append(facts)
+    return found, doubts
 
 
 def _is_of(facts: Facts, folder: Path) -> bool:
