@@ -21,6 +21,7 @@ VOCABULARY = (
     "contract",
     "cores",
     "errors",
+    "limits",
     "normalising",
     "resizing",
     "rle",
