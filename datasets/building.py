@@ -174,6 +174,7 @@ class DatasetBuilder:
             count = max(len(points) for points in self._keypoints.values())
             keypoints = np.full((n, count, 3), np.nan)
             for row, points in self._keypoints.items():
+                keypoints[row] = 0.0  # unlabelled beyond those that the object has
                 keypoints[row, : len(points)] = points
         objects = Objects(
             ids=self._ids,
