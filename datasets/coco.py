@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ytrue import boxes
 from ytrue.datasets.building import numbers, raise_first, tight_box, vetted
 from ytrue.datasets.cococolumns import Columns
-from ytrue.datasets.cocojson import blocks_of, read_annotations, top_keys
+from ytrue.datasets.cocojson import blocks_of, open_json, read_annotations, top_keys
 from ytrue.datasets.cocowriting import write as write
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder, choose_folder, folders_around
@@ -58,14 +58,14 @@ def recognises(source: Path) -> bool:
 
 def _holds_results(path: Path) -> bool:
     """Return whether a file holds results, which are recognised so that `read` can say so."""
-    with path.open("rb") as file:
+    with open_json(path) as file:
         head = file.read(4096)
     return head.lstrip().startswith(b"[") and b'"image_id"' in head
 
 
 def holds_coco(path: Path) -> bool:
     """Return whether a file is a JSON object with a key of COCO's at its top, wherever that is."""
-    with path.open("rb") as file:
+    with open_json(path) as file:
         for key, _ in top_keys(blocks_of(file)):
             if key in _KEYS:
                 return True

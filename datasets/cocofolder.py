@@ -30,8 +30,16 @@ def _by_place(folder: Path) -> list[list[Path]]:
     for pattern in _PATTERNS:
         new = [path for path in sorted(folder.glob(pattern)) if path not in seen]
         seen.update(new)
-        places.append([path for path in new if path.is_file() and holds_coco(path)])
+        places.append([path for path in new if _may_hold_coco(path)])
     return [found for found in places if found]
+
+
+def _may_hold_coco(path: Path) -> bool:
+    """Return whether a file looks like COCO; one that cannot be opened looks like nothing."""
+    try:
+        return path.is_file() and holds_coco(path)
+    except DataError:
+        return False
 
 
 def read_folder(

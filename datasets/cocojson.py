@@ -9,6 +9,7 @@ also reads what Python's json writes though JSON has no such thing: NaN and Infi
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from typing import Any, BinaryIO, Final, Protocol
 
 import msgspec
 
-from ytrue.datasets.textfiles import BETWEEN, check_start, read_text
+from ytrue.datasets.plainfiles import open_plain
+from ytrue.datasets.textfiles import BETWEEN, check_start, read_bytes, read_text
 from ytrue.errors import DataError
 
 BLOCK: Final = 2**20
@@ -64,7 +66,7 @@ def read_annotations(path: Path, sink: Sink) -> dict[str, Any]:
     Raises:
         DataError: not JSON, not UTF-8, no object with one list of annotations at its top.
     """
-    with path.open("rb") as file:
+    with open_json(path) as file:
         before, buffer = _until_annotations(file, path, sink)
         after = _feed(file, buffer, sink)
     behind = None if after is None else _object(b'{"annotations":[]' + after, sink)
@@ -245,6 +247,21 @@ def top_keys(blocks: Iterator[bytes] | list[bytes]) -> Iterator[tuple[str, int]]
             else:
                 key_due = what == b","
         rest, offset = rest[cut:], offset + cut
+
+
+def open_json(path: Path) -> BinaryIO:
+    """Open a file for its bytes; UTF-16 that says so is converted, in memory.
+
+    Raises:
+        DataError: no regular file, or damaged UTF-16.
+    """
+    file = open_plain(path)
+    wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    file.seek(0)
+    if not wide:
+        return file
+    file.close()
+    return io.BytesIO(read_bytes(path))
 
 
 def blocks_of(file: BinaryIO) -> Iterator[bytes]:

@@ -205,7 +205,7 @@ def vet_shapes(images: Images, objects: Objects, names: Names) -> tuple[Objects,
     if len(points) and not (
         points.min() >= -MAX_COORDINATE and points.max() <= MAX_COORDINATE
     ):  # nor nan
-        bad = ~(np.abs(points) <= MAX_COORDINATE).all(axis=1)
+        bad: NDArray[np.bool_] = np.asarray(~(np.abs(points) <= MAX_COORDINATE).all(axis=1))
         bad_before = np.concatenate(([0], np.cumsum(bad)))
         sound = np.diff(bad_before[objects.parts]) == 0
         for part in np.flatnonzero(~sound).tolist():

@@ -356,7 +356,8 @@ def test_images_without_names_are_named_by_their_address(folder, key, tmp_path):
 
 def test_images_without_names_that_are_not_there_are_missing(tmp_path):
     record = {"id": 1, "height": 40, "width": 60, "coco_url": "http://x.org/val2017/0001.jpg"}
-    dataset = load(coco(tmp_path, [{"bbox": BOX}], images=[record], write_images=False))
+    file = coco(tmp_path, [{"bbox": BOX}], images=[record], write_images=False)
+    dataset = load(file, images=tmp_path)
     assert kinds(dataset) == [("image-unnamed", "kept"), ("images-missing", "kept")]
     assert (dataset.images.file_names, dataset.num_objects) == (["val2017/0001.jpg"], 1)
 

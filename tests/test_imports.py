@@ -22,6 +22,7 @@ VOCABULARY = (
     "cores",
     "cutting",
     "errors",
+    "limits",
     "normalising",
     "resizing",
     "rle",

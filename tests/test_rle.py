@@ -32,7 +32,7 @@ REFUSED = [
     ("no size", None, [24], "expected .height, width."),
     ("more pixels than are allowed", [2**15, 2**15], [2**30], "more than 500,000,000 pixels"),
     ("more pixels, compressed", [2**15, 2**15], "0", "more than 500,000,000 pixels"),
-    ("/ is below the characters", [4, 6], "/", "foreign character"),
+    ("/ is below the characters", [4, 6], "/0", "foreign character"),
     ("p is above", [4, 6], "p0", "foreign character"),
     ("beyond Latin-1", [4, 6], "0日0", "foreign character"),
     ("half a character", [4, 6], "\ud800", "foreign character"),

@@ -34,6 +34,7 @@ KNOWN = [
     (["nose"], ()),
     (["point 0"], ()),
     (["head", "tail", "neck"], ()),
+    (["low", "row"], ()),
     (["bright", "upright", "cleft"], ()),
     (["spine1", "spine2", "left_hip", "right_hip"], ((2, 3),)),
 ]
