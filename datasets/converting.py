@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.imagefiles import leaves_folder
+from ytrue.datasets.imagefiles import safe_name, safe_target
 from ytrue.datasets.loading import format_module
 from ytrue.errors import DataError, Problem
 from ytrue.files import staged
@@ -85,7 +85,7 @@ def _check_place(dataset: Dataset, to: str, target: Path) -> None:
 def _check_names(dataset: Dataset, *, full: bool) -> None:
     seen: dict[str, str] = {}
     for name in dataset.images.file_names:
-        key = name if full else Path(name).stem
+        key = safe_name(name) if full else Path(safe_name(name)).stem
         if key in seen:
             raise DataError(
                 f"images {seen[key]!r} and {name!r} would both be written as {key!r}",
@@ -99,7 +99,7 @@ def _check_free(dataset: Dataset, target: Path, folder: Path, *, copy_images: bo
     """Raise DataError where something is there already: two datasets in one folder are neither."""
     there = [target] if target.is_file() or (target.is_dir() and any(target.iterdir())) else []
     if copy_images and not there:
-        names = (folder / "images" / name for name in dataset.images.file_names)
+        names = (safe_target(folder / "images", name) for name in dataset.images.file_names)
         there = [path for path in names if path.exists()][:1]
     if there:
         raise DataError(
@@ -113,12 +113,8 @@ def _copy_images(dataset: Dataset, folder: Path, *, full: bool) -> list[Problem]
     folder.mkdir(parents=True)
     missing = []
     for row, name in enumerate(dataset.images.file_names):
-        target = folder / (name if full else Path(name).name)
-        if leaves_folder(name):
-            raise DataError(
-                f"the image's name {name!r} leads out of its folder", where=dataset.source,
-                do="rename it",
-            )  # fmt: skip
+        target = safe_target(folder, name)
+        target = target if full else folder / target.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if dataset.store is not None:
             target.write_bytes(dataset.store.image_bytes(dataset.images.ids[row]))

@@ -78,9 +78,7 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-grey": "Grey images of more than 8 bits that come out dark, or are refused when their pixels "
     "are read; kept.",
     "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
-    "file-unread": "A file that is no annotation file of the format, or of another; not read.",
     "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
-    "flips-unknown": "Nothing tells which landmarks a flip swaps; images are not mirrored.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
     "path-escapes": "File names lead out of the images folder: not followed, looked for in it by the end "
     "of their path; kept with their objects.",

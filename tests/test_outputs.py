@@ -226,9 +226,10 @@ def test_copies_stay_in_their_folder(shapes, tmp_path):
     dataset = load(shapes)
     names = ["../../outside.jpg", *dataset.images.file_names[1:]]
     dataset = replace(dataset, images=replace(dataset.images, file_names=names))
-    with pytest.raises(DataError, match="leads out of its folder"):
-        convert(dataset, "coco", tmp_path / "deep" / "er" / "a.json", copy_images=True)
-    assert not list(tmp_path.rglob("outside.jpg"))
+    convert(dataset, "coco", tmp_path / "deep" / "er" / "a.json", copy_images=True)
+    inside = tmp_path / "deep" / "er" / "images" / "outside.jpg"
+    assert list(tmp_path.rglob("outside.jpg")) == [inside]
+    assert load(tmp_path / "deep" / "er" / "a.json")[0].path.samefile(inside)
 
 
 @pytest.mark.parametrize(
