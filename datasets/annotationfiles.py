@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ytrue.datasets.building import DatasetBuilder
+from ytrue.datasets.splits import overlaps
 
 _FORK: Final = "._"
 _JUNK_FOLDERS: Final = ("__MACOSX",)
@@ -47,13 +48,13 @@ def walk(root: Path, extensions: Sequence[str]) -> Walk:
 
     Links to folders are followed, each folder is read once; hidden folders are left alone.
     """
-    found = Walk()
+    found, wanted = Walk(), tuple(extensions)
     seen: set[tuple[int, int]] = set()
     folders = [str(root)]
     while folders:
         folder = folders.pop()
         try:
-            status = os.stat(folder)
+            status = Path(folder).stat()
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
@@ -70,7 +71,7 @@ def walk(root: Path, extensions: Sequence[str]) -> Walk:
             if not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS
         ]
         for entry in entries:
-            if os.path.splitext(entry.name)[1].lower() in extensions and entry.is_file():
+            if entry.name.lower().endswith(wanted) and entry.is_file():
                 if entry.name.startswith(_FORK):
                     found.forks.append(entry.name)
                 else:
@@ -81,3 +82,10 @@ def walk(root: Path, extensions: Sequence[str]) -> Walk:
 def spread(files: Sequence[Path]) -> Iterator[Path]:
     """Yield some of the files, evenly spread: enough to tell what most of them are."""
     yield from files[:: -(-len(files) // _SAMPLE) or 1]
+
+
+def report_overlaps(splits: Sequence[tuple[str, ...]], builder: DatasetBuilder) -> None:
+    """List splits that share images."""
+    for first, second, count in overlaps(splits):
+        detail = f"{count} images are in {first} and in {second}: what is learnt is then tested"
+        builder.problem("split-overlap", detail, "kept")
