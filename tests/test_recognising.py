@@ -236,3 +236,23 @@ def test_kinds_are_told_from_the_ends_of_a_large_file(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(large))
     assert kind_of(tmp_path / "a.json").name == "COCO captions, without boxes"
     np.testing.assert_equal(kind_of(coco(tmp_path, [{"bbox": [1, 2, 3, 4]}])).format, "coco")
+
+
+LEFT = [
+    # boxes, the exit code, what is said
+    ([[1, 2, 3, 4], [1, 2, 0, 4]], 0, ""),
+    ([[1, 2, 0, 4], [1, 2, -3, 4]], 2, "nothing is left of it: 2 problems cost every object"),
+    ([], 0, ""),
+]
+
+
+@pytest.mark.parametrize(("boxes", "code", "said"), LEFT)
+def test_inspect_fails_where_nothing_is_left(boxes, code, said, tmp_path, capsys):
+    from ytrue.cli.app import _run
+
+    file = coco(tmp_path, [{"bbox": box} for box in boxes])
+    assert _run(["inspect", str(file), "--json"]) == code
+    out, err = capsys.readouterr()
+    assert json.loads(out)["objects"] == sum(min(box[2:]) > 0 for box in boxes)
+    assert said in err
+    assert bool(err) == bool(code)
