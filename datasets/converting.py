@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.imagefiles import safe_name, safe_target
+from ytrue.datasets.imagefiles import leaves_folder, safe_name, safe_target
 from ytrue.datasets.loading import format_module
+from ytrue.datasets.splits import is_split_name
 from ytrue.datasets.yolo import image_names
 from ytrue.errors import DataError, Problem
 from ytrue.files import staged
@@ -25,7 +27,8 @@ def convert(
     Args:
         dataset: what `load` returned.
         to: "coco", "voc", "yolo" or "labelme".
-        out: folder to write; for coco also the JSON file.
+        out: folder to write; for coco also the JSON file. A folder of coco holds a file of each
+            split, where there are splits.
         copy_images: write the images as well, to `images/` beside the annotations.
         force: write into what is there: files of equal names are replaced, others stay.
 
@@ -41,20 +44,25 @@ def convert(
         raise DataError(
             f"format {to!r} cannot be written", do=f"expected one of {', '.join(WRITABLE)}"
         )
-    target = _target(Path(out), to)
-    folder = target.parent if to == "coco" else target
+    target = Path(out)
+    one_file = _is_file(target, to)
+    folder = target.parent if one_file else target
     _check_place(dataset, to, target)
+    lost: list[Problem] = []
+    if copy_images:
+        dataset, lost = _with_safe_names(dataset)
     names = _written_names(dataset, to)
     if to != "coco" or copy_images:
         _check_names(dataset, names, full=to == "coco")
     if not force:
         _check_free(target, folder, names if copy_images else [])
     with staged(folder) as stage:
-        lost: list[Problem] = format_module(to).write(
-            dataset, stage / target.name if to == "coco" else stage
-        )
+        if to == "coco":
+            lost += _write_coco(dataset, stage, target.name if one_file else "")
+        else:
+            lost += format_module(to).write(dataset, stage)
         if copy_images:
-            lost = lost + _copy_images(dataset, stage / "images", names)
+            lost += _copy_images(dataset, stage / "images", names)
     return lost
 
 
@@ -62,25 +70,63 @@ def _written_names(dataset: Dataset, to: str) -> list[str]:
     """Return the name in `images/` of each image."""
     if to == "yolo":
         return image_names(dataset)
-    every = [safe_name(name) for name in dataset.images.file_names]
-    return every if to == "coco" else [Path(name).name for name in every]
+    every = dataset.images.file_names
+    return list(every) if to == "coco" else [Path(name).name for name in every]
 
 
-def _target(out: Path, to: str) -> Path:
-    """Return the file of coco, the folder of others.
+def _is_file(out: Path, to: str) -> bool:
+    """Return whether the name is that of coco's one file, not of a folder.
 
     Raises:
         DataError: coco in a file of another name than .json, or another format in a file.
     """
-    if to != "coco":
-        if out.suffix.lower() in (".json", ".xml", ".txt", ".yaml", ".yml") or out.is_file():
-            raise DataError(f"{to} is written to a folder", where=out, do="name a folder")
-        return out
-    if out.suffix.lower() == ".json":
-        return out
-    if out.suffix and not out.is_dir():
-        raise DataError("coco is written to a .json file", where=out, do="name one, or a folder")
-    return out / "annotations.json"
+    suffix = out.suffix.lower()
+    if to == "coco" and (suffix == ".json" or (suffix and not out.is_dir())):
+        if suffix != ".json":
+            raise DataError(
+                "coco is written to a .json file", where=out, do="name one, or a folder"
+            )
+        return True
+    if suffix in (".json", ".xml", ".txt", ".yaml", ".yml") or out.is_file():
+        raise DataError(f"{to} is written to a folder", where=out, do="name a folder")
+    return False
+
+
+def _write_coco(dataset: Dataset, stage: Path, file: str) -> list[Problem]:
+    """Write one file of a name; "": a file of each split where all images belong to one."""
+    write = format_module("coco").write
+    splits = dataset.splits
+    whole = all(dataset.images.splits) and all(map(is_split_name, splits))
+    if splits and whole and not file:
+        return [
+            lost for name in splits for lost in write(dataset.split(name), stage / f"{name}.json")
+        ]
+    lost: list[Problem] = write(dataset, stage / (file or "annotations.json"))
+    if splits:
+        why = "name a folder to write a file of each" if whole else "not every image has one"
+        lost = [
+            *lost,
+            Problem(
+                "field-lost", f"one COCO file holds no splits ({', '.join(splits)}): {why}",
+                "dropped", str(dataset.source),
+            ),
+        ]  # fmt: skip
+    return lost
+
+
+def _with_safe_names(dataset: Dataset) -> tuple[Dataset, list[Problem]]:
+    """Return the dataset with names that stay in the folder of the copies, and those changed."""
+    given = dataset.images.file_names
+    names = [safe_name(name) for name in given]
+    renamed = [
+        Problem(
+            "image-renamed", f"{old!r} is copied as {new!r}, inside the images folder", "kept",
+            str(dataset.source), dataset.images.ids[row],
+        )
+        for row, (old, new) in enumerate(zip(given, names, strict=True))
+        if leaves_folder(old)
+    ]  # fmt: skip
+    return replace(dataset, images=replace(dataset.images, file_names=names)), renamed
 
 
 def _check_place(dataset: Dataset, to: str, target: Path) -> None:

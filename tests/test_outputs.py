@@ -222,14 +222,39 @@ def test_images_that_are_not_there_are_listed(shapes, tmp_path):
     assert "to copy; its annotations are written" in problem.detail
 
 
-def test_copies_stay_in_their_folder(shapes, tmp_path):
+@pytest.mark.parametrize("to", ["coco", "yolo"])
+def test_copies_stay_in_their_folder(to, shapes, tmp_path):
     dataset = load(shapes)
     names = ["../../outside.jpg", *dataset.images.file_names[1:]]
     dataset = replace(dataset, images=replace(dataset.images, file_names=names))
-    convert(dataset, "coco", tmp_path / "deep" / "er" / "a.json", copy_images=True)
-    inside = tmp_path / "deep" / "er" / "images" / "outside.jpg"
-    assert list(tmp_path.rglob("outside.jpg")) == [inside]
-    assert load(tmp_path / "deep" / "er" / "a.json")[0].path.samefile(inside)
+    out = tmp_path / "deep" / "er"
+    lost = convert(dataset, to, out, copy_images=True)
+    (renamed,) = [one for one in lost if one.kind == "image-renamed"]
+    assert "'../../outside.jpg' is copied as 'outside.jpg'" in renamed.detail
+    assert [path.parent for path in tmp_path.rglob("outside.jpg")] == [out / "images"]
+    again = load(out)
+    assert len(again) == len(dataset)
+    assert all(Path(path).is_file() for path in again.images.paths)
+
+
+def test_a_folder_of_coco_keeps_splits(shapes, tmp_path):
+    dataset = load(shapes)
+    splits = [("train",), ("train",), ("val",), ("train", "val")]
+    dataset = replace(dataset, images=replace(dataset.images, splits=splits))
+    assert convert(dataset, "coco", tmp_path / "out", copy_images=True) == []
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == [
+        "train.json", "val.json",
+    ]  # fmt: skip
+    for name, count in (("train", 3), ("val", 2)):
+        part = load(tmp_path / "out", split=name)
+        assert len(part) == count
+        assert part.num_objects == dataset.split(name).num_objects
+    (lost,) = convert(dataset, "coco", tmp_path / "one.json")
+    assert lost.detail.startswith("one COCO file holds no splits (train, val): name a folder")
+    partly = replace(dataset, images=replace(dataset.images, splits=[(), *splits[1:]]))
+    (lost,) = convert(partly, "coco", tmp_path / "partly")
+    assert lost.detail.endswith("not every image has one")
+    assert len(load(tmp_path / "partly")) == 4
 
 
 @pytest.mark.parametrize(

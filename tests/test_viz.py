@@ -17,6 +17,8 @@ from ytrue.datasets import load, write_shapes
 from ytrue.encoders import MaskEncoder, preset
 from ytrue.resizing import place
 from ytrue.viz import style
+from ytrue.viz.drawing import class_name
+from ytrue.viz.page import Photograph
 
 ENCODER = preset("ytrue", (128, 128), 4)
 
@@ -278,3 +280,49 @@ def test_masks_are_drawn_on_their_cells_with_the_anchors_that_learn_them():
     with pytest.raises(ValueError, match="object=3: the image has 3 objects, from 0"):
         viz.show_masks(grey, assignment, encoder, object=3)
     assert len(viz.png_bytes(viz.show_masks(grey, encoder.explain(Annotations()), encoder))) > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("café", "café"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("car \U00013000", "car ?"),  # a hieroglyph that DejaVu lacks
+    ],
+)
+def test_what_no_font_holds_is_drawn_as_a_question_mark(name, drawn, monkeypatch):
+    monkeypatch.setattr(style, "families", lambda: ["DejaVu Sans"])
+    style._is_held.cache_clear()
+    assert style.drawable(name) == drawn
+    assert class_name([name], 0) == ("class 0" if "?" in drawn else drawn.replace("\n", "\\n"))
+    style._is_held.cache_clear()
+
+
+def test_a_picture_of_foreign_names_warns_of_nothing(recwarn):
+    figure = style.new_figure(200, 100)
+    axes = figure.subplots()
+    axes.set_title("\U00013000 \U00012000")
+    axes.barh([0, 1], [1, 2])
+    style.finish(axes, "\U00013000")
+    for kind in (style.png_bytes, style.jpeg_bytes, viz.picture):
+        assert len(kind(figure)) > 0
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_a_page_shows_photographs_of_the_worst_images(tmp_path):
+    dataset = load(write_shapes(tmp_path / "a b", num_images=3, image_size=(64, 96)))
+    report = ytrue.audit(dataset, ENCODER)
+    example = dataset[1]
+    one = Photograph(
+        example.image_id, "2 of 9 objects <lost>", example.path, lambda: viz.show_example(example)
+    )
+    page = viz.report_html(report, tmp_path / "pages" / "a.html", photographs={"": [one]})
+    said = page.read_text()
+    assert "<h2>The worst images</h2>" in said
+    assert f'<a href="../a%20b/images/{example.path.name}">{example.image_id}</a>' in said
+    assert "2 of 9 objects &lt;lost&gt;" in said
+    assert said.count("data:image/jpeg;base64,") == 1
+    without = replace(one, file=None)
+    viz.report_html(report, page, photographs={"": [without]})
+    assert "<a href" not in page.read_text()

@@ -35,6 +35,7 @@ from ytrue.viz.drawing import (
     write_labels,
     write_legend,
 )  # fmt: skip
+from ytrue.words import counted
 
 MOST_BOXES: Final = 40
 _PANEL_SIDE: Final = 520
@@ -96,8 +97,8 @@ def show_example(example: Example) -> Figure:
     texts = [(box, class_name(example.classes, label), style.MATCHED, 0.0)
              for box, label in zip(objects.boxes, objects.labels, strict=True)]  # fmt: skip
     hidden = write_labels(axes, texts, pixels.shape[1] / (pixels.shape[1] * scale))
-    more = f" ({hidden} labels left out)" if hidden else ""
-    say(figure, f"image {example.image_id}: {len(objects)} objects{more}", 11)
+    more = f" ({counted(hidden, 'label')} left out)" if hidden else ""
+    say(figure, f"image {example.image_id}: {counted(len(objects), 'object')}{more}", 11)
     return figure
 
 

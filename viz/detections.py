@@ -139,6 +139,7 @@ def show_history(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 def picture(figure: Figure) -> NDArray[np.uint8]:
     """Return a figure's pixels, (H, W, 3) uint8."""
+    style.make_drawable(figure)
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
     return np.ascontiguousarray(pixels[..., :3])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
 from ytrue.viz import style
+from ytrue.words import printable
 
 MOST_LABELS: Final = 40
 LONG_SIDE: Final = 1180
@@ -108,6 +109,7 @@ def say(figure: Figure, text: str, size: float, *, line: int = 0) -> None:
         va="center",
         ha="left",
         parse_math=False,
+        fontfamily=style.families(),
     )
     room = 0.984 * figure.bbox.width / max(said.get_window_extent().width, 1)
     said.set_fontsize(max(_SMALLEST_TEXT, size * min(1, room)))
@@ -167,8 +169,11 @@ def rectangle(box: NDArray[Any], colour: str, line: float, **more: Any) -> Recta
 
 
 def class_name(classes: Sequence[str], label: int) -> str:
-    """Return a label's name, or its number where it has none."""
-    return classes[label] if 0 <= label < len(classes) else f"class {label}"
+    """Return a label's name, or its number where it has none that can be drawn."""
+    if not 0 <= label < len(classes):
+        return f"class {label}"
+    name = printable(classes[label])
+    return name if style.drawable(name) == name else f"class {label}"
 
 
 def write_labels(

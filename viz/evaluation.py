@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ytrue.viz import style
-from ytrue.viz.numbers import Table, escape, numbers_table, tell
+from ytrue.viz.numbers import Table, escape, numbers_table, shortened, tell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,7 +142,7 @@ def _class_curves(axes: Axes, evaluation: Evaluation) -> None:
         axes.plot(_RECALL, evaluation.precision[0, :, label], color="#BBBBBB", lw=0.6, zorder=1)
     for place, label in enumerate(drawn[:_MOST_CURVES]):
         row = evaluation.by_class[label]
-        name = row.name if len(row.name) <= 18 else row.name[:17] + "…"
+        name = shortened(row.name, 22)
         axes.plot(
             _RECALL, evaluation.precision[0, :, label], lw=1.6, color=style.CURVES[place],
             label=f"{name}: AP {share(row.ap50)}",

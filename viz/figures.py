@@ -16,6 +16,8 @@ from ytrue.datasets.pixels import pad_to, place_pixels, read_image
 from ytrue.errors import DataError
 from ytrue.resizing import place
 from ytrue.viz import style
+from ytrue.viz.numbers import shortened
+from ytrue.words import counted
 
 if TYPE_CHECKING:
     from ytrue.datasets.dataset import Dataset
@@ -58,7 +60,7 @@ def _tile(axes: Axes, dataset: Dataset, index: int) -> None:
     axes.set_xlim(0, _TILE[1])
     axes.set_ylim(_TILE[0], 0)
     axes.set_axis_off()
-    said = f"{str(example.image_id)[:28]}: {len(placed)} objects"
+    said = f"{shortened(str(example.image_id), 28)}: {counted(len(placed), 'object')}"
     axes.set_title(said, fontsize=8, pad=2, parse_math=False)
 
 
@@ -74,7 +76,7 @@ def show_audit(audit: Audit) -> Figure:
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
     _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes))
     figure.suptitle(
-        f"{audit.num_images:,} images, {audit.num_objects:,} objects at "
+        f"{counted(audit.num_images, 'image')}, {counted(audit.num_objects, 'object')} at "
         f"{audit.image_size[0]}x{audit.image_size[1]}: {audit.lost_share:.1%} lost, "
         f"{audit.forced_share:.1%} only forced, {audit.ignored_share:.2%} of positions ignored",
         fontsize=12,
@@ -132,7 +134,7 @@ def _sizes(axes: Axes, audit: Audit) -> None:
 
 
 def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str) -> None:
-    names = [name if len(name) <= 18 else name[:17] + "…" for name in rows]
+    names = [style.drawable(shortened(name, 22)) for name in rows]
     lost = np.array([row["lost"] for row in rows.values()], float)
     forced = np.array([row["forced"] for row in rows.values()], float)
     matched = np.array([row["objects"] for row in rows.values()], float) - lost - forced

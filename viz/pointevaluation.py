@@ -8,7 +8,7 @@ import numpy as np
 
 from ytrue.viz import style
 from ytrue.viz.evaluation import finish_curves, share
-from ytrue.viz.numbers import Table, numbers_table, tell
+from ytrue.viz.numbers import Table, numbers_table, shortened, tell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,6 +157,6 @@ def _line(report: PointEvaluation, row: int, place: int) -> dict[str, Any]:
     if place >= _MOST_CURVES:
         return {"color": "#BBBBBB", "lw": 0.6, "zorder": 1}
     scores = report.rows[row]
-    name = scores.name if len(scores.name) <= 18 else scores.name[:17] + "…"
+    name = shortened(scores.name, 22)
     label = f"{name}: AP {share(scores.ap)}, PCK {share(scores.pck)}"
     return {"color": style.CURVES[place], "lw": 1.6, "zorder": 2, "label": label}

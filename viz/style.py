@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ytrue.files import MARK, picture_format, replace_file
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,21 +83,39 @@ def finish(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-@contextmanager
-def fonts() -> Iterator[None]:
-    """Draw and measure text in fonts that hold the world's characters, where there are any."""
-    from matplotlib import rc_context
+@cache
+def families() -> list[str]:
+    """Return the fonts to draw with: matplotlib's own, then those that hold the world's characters."""
+    from matplotlib import font_manager
 
-    with rc_context({"font.sans-serif": _families()}):
-        yield
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *sorted(there & set(_WORLDLY))]
+
+
+def drawable(text: str) -> str:
+    """Return foreign text as it can be drawn: a "?" for what no font here holds."""
+    return "\n".join(
+        "".join(one if _is_held(one) else "?" for one in printable(line))
+        for line in text.split("\n")
+    )
 
 
 @cache
-def _families() -> list[str]:
-    from matplotlib import font_manager, rcParams
+def _is_held(character: str) -> bool:
+    from matplotlib import font_manager
 
-    there = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *sorted(there & set(_WORLDLY)), *rcParams["font.sans-serif"]]
+    paths = (font_manager.findfont(family) for family in families())
+    return any(font_manager.get_font(path).get_char_index(ord(character)) for path in paths)
+
+
+def make_drawable(figure: Figure) -> None:
+    """Draw all texts of a figure in fonts that hold them, and replace what no font holds."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(drawable(text.get_text()))
+        text.set_fontfamily(families())
 
 
 def png_bytes(figure: Figure) -> bytes:
@@ -119,8 +136,8 @@ def _bytes(figure: Figure, kind: str) -> bytes:
         "pdf": {"metadata": {"Creator": MARK}},
     }[kind]
     buffer = io.BytesIO()
-    with fonts():
-        figure.savefig(buffer, format=kind, **options)
+    make_drawable(figure)
+    figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
 
 
