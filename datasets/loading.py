@@ -9,8 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from ytrue.datasets.building import raise_first
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.textfiles import read_text
+from ytrue.datasets.foreign import JSON, kind_of
+from ytrue.datasets.plainfiles import open_plain, read_plain
+from ytrue.datasets.surveying import LISTED, survey, unread_files
+from ytrue.datasets.textfiles import check_start, read_json
 from ytrue.errors import DataError
 
 FORMATS: Final = ("records", "coco", "voc", "yolo", "labelme")
@@ -57,12 +61,17 @@ def load(
     path, folder = Path(source), None if images is None else Path(images)
     if not path.exists():
         raise DataError("no such file or folder", where=path, do="check the path")
+    if not path.is_dir():
+        open_plain(path).close()
     if folder is not None and not folder.is_dir():
         raise DataError("no such images folder", where=folder, do="check the path")
     name = recognise(path) if format is None else format
     dataset: Dataset = format_module(name).read(
         path, images=folder, strict=strict, split=split, allow_outside=allow_outside
     )
+    unread = unread_files(path, name) if path.is_dir() else []
+    raise_first(unread, strict)
+    dataset = replace(dataset, problems=(*dataset.problems, *unread))
     if split is not None:
         dataset = dataset.split(split)
     return dataset if keypoint_flips is None else with_flips(dataset, keypoint_flips)
@@ -93,20 +102,56 @@ def with_flips(dataset: Dataset, pairs: Sequence[tuple[int, int]]) -> Dataset:
 def recognise(path: Path) -> str:
     """Return the name of the format a file or folder is in.
 
+    A file that is named is the one that is looked at. Of a folder most of its files decide: several
+    formats may be in it.
+
     Raises:
-        DataError: none recognises it.
+        DataError: none recognises it; the message says what was seen.
     """
-    for name in FORMATS:
-        if format_module(name).recognises(path):
-            return name
-    if path.is_file():
-        read_text(path)  # empty or in a foreign encoding: nothing could recognise it
-    raise DataError(
-        "no known annotation format found",
-        where=path,
-        do="expected COCO JSON, Pascal VOC XML, YOLO txt with data.yaml, LabelMe JSON or records; "
-        "name the annotation file itself, or the format with --format",
-    )
+    return _of_folder(path) if path.is_dir() else _of_file(path)
+
+
+_ENDINGS: Final = {
+    "coco": (".json",), "labelme": (".json",), "voc": (".xml", ".txt"),
+    "yolo": (".txt", ".yaml", ".yml"),
+}  # fmt: skip
+
+
+def _of_file(path: Path) -> str:
+    kind = kind_of(path)
+    if not kind.do:
+        for name, endings in _ENDINGS.items():
+            if path.suffix.lower() in endings and format_module(name).recognises(path):
+                return name
+    data = read_plain(path)
+    if kind == JSON or kind.format in ("coco", "labelme"):
+        check_start(data, path)
+        read_json(path)  # raises where the JSON is broken
+    what = f"no known annotation format: the file is {kind.name}"
+    do = kind.do or "expected COCO or LabelMe JSON, Pascal VOC XML, YOLO txt or its data.yaml"
+    raise DataError(what, where=path, do=do)
+
+
+def _of_folder(folder: Path) -> str:
+    found = [name for name in FORMATS if format_module(name).recognises(folder)]
+    if found[:1] == ["records"]:
+        return "records"
+    seen = survey(folder, LISTED)
+    counts = {name: seen.count_of(name) for name in found}
+    # What a reader cannot tell from its own: CVAT's <annotations>, others' JSON with "annotations".
+    for name, ending in (("coco", ".json"), ("voc", ".xml")):
+        if name in found and not counts[name] and seen.foreign(ending):
+            found.remove(name)
+    if not found:
+        seen = survey(folder, images=True)
+        raise DataError(
+            f"no known annotation format found; {seen}", where=folder,
+            do=seen.advice or "expected COCO JSON, Pascal VOC XML, YOLO txt with data.yaml, LabelMe "
+            "JSON or records; name the annotation file itself, or the format with --format",
+        )  # fmt: skip
+    if "coco" in found and counts["coco"] >= counts.get("labelme", 0):
+        return "coco"  # one file of it is a whole dataset
+    return max(found, key=lambda name: counts[name])
 
 
 def format_module(name: str) -> ModuleType:

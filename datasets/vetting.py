@@ -77,7 +77,7 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
     "image-grey": "Grey images of more than 8 bits that come out dark, or are refused when their pixels "
     "are read; kept.",
-    "file-unread": "A file that is no annotation file of the format, or of another; not read.",
+    "file-unread": "An annotation file in the folder of another format, or a further one; not read.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
     "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
     "image-twin": "Another image has the same file stem; it is not used.",

@@ -185,7 +185,7 @@ def _report_faults(
 
 
 def _parse(file: Path) -> _Image:
-    root = _root(read_bytes(file), file)
+    root = _root(read_bytes(file, as_stored=True), file)
     if root.tag != "annotation":
         raise DataError(
             f"the top is <{root.tag}>, expected <annotation>", where=file, do="remove it"

@@ -344,7 +344,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 def test_missing_things_are_told(tmp_path):
     with pytest.raises(DataError, match="no such file or folder; check the path"):
         load(tmp_path / "nothing")
-    with pytest.raises(DataError, match="no known annotation format found; expected COCO JSON"):
+    with pytest.raises(DataError, match="no known annotation format found; it holds no files"):
         load(tmp_path)
     with pytest.raises(DataError, match="format 'x' is unknown; expected one of records, coco"):
         load(tmp_path, format="x")

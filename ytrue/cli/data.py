@@ -27,6 +27,7 @@ from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.showing import draw_encoding
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
+from ytrue.errors import DataError
 from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
@@ -75,7 +76,13 @@ def inspect(
         console = rich_console()
         viz.print_dataset(dataset, console)
         viz.print_problems(dataset, console)
-    found = [p for p in dataset.problems if fail_on == "any" or p.action == "dropped"]
+    dropped = [p for p in dataset.problems if p.action == "dropped"]
+    if dropped and not dataset.num_objects:
+        raise DataError(
+            f"nothing is left of it: {counted(len(dropped), 'problem')} cost every object",
+            where=source.data, do="the list of problems tells what to mend",
+        )  # fmt: skip
+    found = list(dataset.problems) if fail_on == "any" else dropped
     if fail_on != "none" and found:
         raise typer.Exit(1)
 
