@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
-from ytrue.datasets.vetting import Names, locate_images, vet_objects
+from ytrue.datasets.values import as_number, short
+from ytrue.datasets.vetting import Names, locate_images, vet_objects, vet_shapes
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
 
@@ -36,15 +37,19 @@ class DatasetBuilder:
         format: the format's name.
         images: the folder that file names are relative to.
         strict: raise with the first problem.
+        allow_outside: read images that file names lead to outside of that folder, too.
 
     Raises:
         DataError: with `strict`, from whatever call meets the first problem.
     """
 
-    def __init__(self, source: Path, *, format: str, images: Path, strict: bool = False) -> None:
+    def __init__(
+        self, source: Path, *, format: str, images: Path, strict: bool = False,
+        allow_outside: bool = False,
+    ) -> None:  # fmt: skip
         self.source, self.format, self.strict = source, format, strict
         self.problems: list[Problem] = []
-        self._folder = Folder(images)
+        self._folder = Folder(images, allow_outside=allow_outside)
         self._files: list[str] = []
         self._image_ids: list[Id] = []
         self._names: list[str] = []
@@ -85,7 +90,14 @@ class DatasetBuilder:
         extra: Mapping[str, Any] | None = None,
         splits: tuple[str, ...] = (),
     ) -> int:
-        """Add an image and return its row; a size of 0 is read from the image's header."""
+        """Add an image and return its row.
+
+        A size of 0 is read from the image's header, as is one that no image has, which is listed.
+        """
+        if not (0 <= height < 2**31 and 0 <= width < 2**31):
+            said = f"a size of {short(width)}x{short(height)} (width x height): taken from the file"
+            self.problem("image-size-invalid", said, "kept", file=file, image_id=image_id)
+            height = width = 0
         self._files.append(file)
         self._image_ids.append(image_id)
         self._names.append(file_name)
@@ -121,15 +133,15 @@ class DatasetBuilder:
             extra: further fields, kept as they are.
         """
         row = len(self._ids)
-        parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in polygons]
-        points = None if keypoints is None else np.asarray(keypoints, np.float64).reshape(-1, 3)
+        parts = [_floats(part).reshape(-1, 2) for part in polygons]
+        points = None if keypoints is None else _floats(keypoints).reshape(-1, 3)
         if box is None:
             box = tight_box(parts, mask, points)
         self._ids.append(row + 1 if annotation_id is None else annotation_id)
         self._image.append(image)
         self._label.append(label)
         self._crowd.append(crowd)
-        self._xywh.extend(boxes.to_xywh(np.asarray(box, np.float64)))
+        self._xywh.extend(boxes.to_xywh(_floats(box)))
         for part in parts:
             self._points.extend(part[:, ::-1].ravel())
             self._parts.append(len(self._points) // 2)
@@ -162,6 +174,7 @@ class DatasetBuilder:
             count = max(len(points) for points in self._keypoints.values())
             keypoints = np.full((n, count, 3), np.nan)
             for row, points in self._keypoints.items():
+                keypoints[row] = 0.0  # unlabelled beyond those that the object has
                 keypoints[row, : len(points)] = points
         objects = Objects(
             ids=self._ids,
@@ -194,15 +207,24 @@ class DatasetBuilder:
         )
 
 
+def _floats(values: ArrayLike) -> NDArray[np.float64]:
+    """Return numbers as float64; whole numbers beyond it are infinite."""
+    try:
+        return np.asarray(values, np.float64)
+    except OverflowError:
+        given = np.asarray(values, object)
+        return np.array([as_number(value) for value in given.flat]).reshape(given.shape)
+
+
 def tight_box(
     parts: Sequence[NDArray[np.float64]], mask: RLE | None, keypoints: NDArray[np.float64] | None
 ) -> tuple[float, float, float, float]:
     """Return the box around polygons (y, x), else a mask, else labelled keypoints; nan without."""
     points = [part for part in parts if len(part)]
-    if not points and mask is not None:
-        ys, xs = np.nonzero(mask.decode())
-        if len(ys):
-            return float(ys.min()), float(xs.min()), float(ys.max() + 1), float(xs.max() + 1)
+    around = None if points or mask is None else mask.box
+    if around is not None:
+        y_min, x_min, y_max, x_max = map(float, around)
+        return y_min, x_min, y_max, x_max
     if not points and keypoints is not None:
         points = [keypoints[keypoints[:, 2] > 0, :2]]
     every = np.concatenate(points) if points else np.zeros((0, 2))
@@ -222,9 +244,11 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
         images, usable, problems = locate_images(images, folder, names)
     raise_first(problems, strict)
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
+    objects, odd_shapes = vet_shapes(images, objects, names)
+    raise_first(odd_shapes, strict)
     objects, found = vet_objects(images, objects, names)
     raise_first(found, strict)
-    problems = [*dataset.problems, *problems, *found]
+    problems = [*dataset.problems, *problems, *odd_shapes, *found]
     if not usable.all():
         rows = np.flatnonzero(usable)
         position = np.cumsum(usable) - 1

@@ -3,47 +3,84 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from ytrue.datasets.dataset import Dataset
+from ytrue.datasets.imagefiles import leaves_folder
 from ytrue.datasets.loading import format_module
+from ytrue.datasets.yolo import image_names
 from ytrue.errors import DataError, Problem
+from ytrue.files import staged
 
 WRITABLE: Final = ("coco", "voc", "yolo", "labelme")
 
 
 def convert(
-    dataset: Dataset, to: str, out: str | Path, *, copy_images: bool = False
+    dataset: Dataset, to: str, out: str | Path, *, copy_images: bool = False, force: bool = False
 ) -> list[Problem]:
-    """Write a dataset in another format.
+    """Write a dataset in another format; all of it or, after an error, nothing.
 
     Args:
         dataset: what `load` returned.
         to: "coco", "voc", "yolo" or "labelme".
         out: folder to write; for coco also the JSON file.
-        copy_images: copy the images as well, to `images/` beside the annotations.
+        copy_images: write the images as well, to `images/` beside the annotations.
+        force: write into what is there: files of equal names are replaced, others stay.
 
     Returns:
-        What the format cannot hold, one `Problem` of kind "field-lost" for each loss.
+        What the format cannot hold and which images could not be copied, one `Problem` each.
 
     Raises:
-        DataError: an unknown format, images of equal names that would overwrite each other, or
-            a folder in which the dataset itself, in that format, would be overwritten.
+        DataError: an unknown format; something is there already, without `force`; images of equal
+            names that would overwrite each other; or a folder in which the dataset itself, in that
+            format, would be overwritten.
     """
     if to not in WRITABLE:
         raise DataError(
             f"format {to!r} cannot be written", do=f"expected one of {', '.join(WRITABLE)}"
         )
-    target = Path(out)
+    target = _target(Path(out), to)
+    folder = target.parent if to == "coco" else target
     _check_place(dataset, to, target)
+    names = _written_names(dataset, to)
     if to != "coco" or copy_images:
-        _check_names(dataset, full=to == "coco")
-    lost: list[Problem] = format_module(to).write(dataset, target)
-    if copy_images:
-        folder = target.parent if target.suffix else target
-        _copy_images(dataset, folder / "images", full=to == "coco")
+        _check_names(dataset, names, full=to == "coco")
+    if not force:
+        _check_free(target, folder, names if copy_images else [])
+    with staged(folder) as stage:
+        lost: list[Problem] = format_module(to).write(
+            dataset, stage / target.name if to == "coco" else stage
+        )
+        if copy_images:
+            lost = lost + _copy_images(dataset, stage / "images", names)
     return lost
+
+
+def _written_names(dataset: Dataset, to: str) -> list[str]:
+    """Return the name in `images/` of each image."""
+    if to == "yolo":
+        return image_names(dataset)
+    every = dataset.images.file_names
+    return list(every) if to == "coco" else [Path(name).name for name in every]
+
+
+def _target(out: Path, to: str) -> Path:
+    """Return the file of coco, the folder of others.
+
+    Raises:
+        DataError: coco in a file of another name than .json, or another format in a file.
+    """
+    if to != "coco":
+        if out.suffix.lower() in (".json", ".xml", ".txt", ".yaml", ".yml") or out.is_file():
+            raise DataError(f"{to} is written to a folder", where=out, do="name a folder")
+        return out
+    if out.suffix.lower() == ".json":
+        return out
+    if out.suffix and not out.is_dir():
+        raise DataError("coco is written to a .json file", where=out, do="name one, or a folder")
+    return out / "annotations.json"
 
 
 def _check_place(dataset: Dataset, to: str, target: Path) -> None:
@@ -56,10 +93,10 @@ def _check_place(dataset: Dataset, to: str, target: Path) -> None:
         )
 
 
-def _check_names(dataset: Dataset, *, full: bool) -> None:
+def _check_names(dataset: Dataset, names: Sequence[str], *, full: bool) -> None:
     seen: dict[str, str] = {}
-    for name in dataset.images.file_names:
-        key = name if full else Path(name).stem
+    for name, written in zip(dataset.images.file_names, names, strict=True):
+        key = written if full else str(Path(written).with_suffix(""))
         if key in seen:
             raise DataError(
                 f"images {seen[key]!r} and {name!r} would both be written as {key!r}",
@@ -69,9 +106,43 @@ def _check_names(dataset: Dataset, *, full: bool) -> None:
         seen[key] = name
 
 
-def _copy_images(dataset: Dataset, folder: Path, *, full: bool) -> None:
-    for name, path in zip(dataset.images.file_names, dataset.images.paths, strict=True):
-        target = folder / (name if full else Path(name).name)
-        if Path(path).is_file() and not (target.exists() and target.samefile(path)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+def _check_free(target: Path, folder: Path, names: Sequence[str]) -> None:
+    """Raise DataError where something is there already: two datasets in one folder are neither."""
+    there = [target] if target.is_file() or (target.is_dir() and any(target.iterdir())) else []
+    if not there:
+        paths = (folder / "images" / name for name in names)
+        there = [path for path in paths if path.exists()][:1]
+    if there:
+        raise DataError(
+            "there is something already", where=there[0],
+            do="name a new place, or write into this with --force (force=True)",
+        )  # fmt: skip
+
+
+def _copy_images(dataset: Dataset, folder: Path, names: Sequence[str]) -> list[Problem]:
+    """Write the images; return those that are not there."""
+    folder.mkdir(parents=True)
+    missing = []
+    for row, name in enumerate(dataset.images.file_names):
+        target = folder / names[row]
+        if leaves_folder(names[row]):
+            raise DataError(
+                f"the image's name {name!r} leads out of its folder", where=dataset.source,
+                do="rename it",
+            )  # fmt: skip
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if dataset.store is not None:
+            target.write_bytes(dataset.store.image_bytes(dataset.images.ids[row]))
+        elif Path(dataset.images.paths[row]).is_file():
+            shutil.copyfile(dataset.images.paths[row], target)
+        else:
+            missing.append(_missing(dataset, row))
+    return missing
+
+
+def _missing(dataset: Dataset, row: int) -> Problem:
+    name = dataset.images.file_names[row]
+    return Problem(
+        "image-missing", f"no file {name!r} to copy; its annotations are written", "kept",
+        str(dataset.source), dataset.images.ids[row],
+    )  # fmt: skip

@@ -11,11 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.datasets.greys import eight_bit, is_deep
+from ytrue.datasets.pictures import opened, orientation_of
+from ytrue.datasets.plainfiles import read_plain
 from ytrue.errors import DataError
+from ytrue.limits import too_large
 from ytrue.normalising import mean_colour
 from ytrue.resizing import Placement
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ytrue.datasets.dataset import Id, ImageStore
 
 Pixels = NDArray[np.uint8]
@@ -23,6 +29,7 @@ Pixels = NDArray[np.uint8]
 PAD: Final = mean_colour("imagenet")
 """RGB of the padding of images that are not normalised yet: ImageNet's mean, about 0 after."""
 
+_CHECK_FOLDER: Final = "check the images folder"
 _REDUCED: Final = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -34,7 +41,8 @@ def read_image(path: str | Path, *, shrink: int = 1) -> Pixels:
     """Return the pixels of an image file.
 
     Args:
-        path: the file; JPEG, PNG, TIFF, BMP, WebP and whatever else Pillow reads, of any mode.
+        path: the file; JPEG, PNG, TIFF, BMP, WebP and whatever else Pillow reads, of any mode;
+            greys of more than 8 bits by the rule of `ytrue.datasets.greys`.
         shrink: 1, 2, 4 or 8: JPEGs may be decoded at that fraction of their size, which costs a
             fraction of the time; other files come in full.
 
@@ -42,28 +50,50 @@ def read_image(path: str | Path, *, shrink: int = 1) -> Pixels:
         (height, width, 3) uint8 RGB, EXIF orientation applied.
 
     Raises:
-        DataError: no such file, or not an image.
+        DataError: no such file, not an image, or one of more pixels than `ytrue.limits` allows.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"the image cannot be read ({error.strerror})", where=path, do="check the images folder"
-        ) from None
-    return decode_image(data, where=str(path), shrink=shrink)
+    return decode_image(read_plain(path, do=_CHECK_FOLDER), where=str(path), shrink=shrink)
 
 
 def decode_image(data: bytes, *, where: str, shrink: int = 1) -> Pixels:
     """Return the pixels of an image file's bytes; see `read_image`."""
-    if data[:2] == b"\xff\xd8":
-        flag = _REDUCED.get(shrink, cv2.IMREAD_COLOR)
-        try:
-            decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-        except cv2.error as error:
-            raise _unreadable(where, str(error).strip()) from None
-        if decoded is not None and data.rstrip(b"\0")[-2:] == b"\xff\xd9":
-            return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
-    return _decode_with_pillow(data, where)
+    with opened(io.BytesIO(data), where) as image:
+        refusal = too_large(image.height, image.width)
+        if refusal:
+            raise DataError(f"the image is too large: {refusal}", where=where)
+        # OpenCV decodes JPEGs faster, but makes up what is missing of one that is cut short.
+        whole = image.format in ("JPEG", "MPO") and data.rstrip(b"\0")[-2:] == b"\xff\xd9"
+        pixels = _decode_jpeg(data, shrink) if whole else None
+        return _decode_with_pillow(image) if pixels is None else pixels
+
+
+def _decode_jpeg(data: bytes, shrink: int) -> Pixels | None:
+    """Return a JPEG's pixels, None where OpenCV cannot read it."""
+    flag = _REDUCED.get(shrink, cv2.IMREAD_COLOR)
+    try:
+        decoded: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error:
+        return None
+    return (
+        None if decoded is None else np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    )
+
+
+def _decode_with_pillow(image: Image) -> Pixels:
+    orientation = orientation_of(image)
+    pixels = eight_bit(image) if is_deep(image.mode) else np.array(image.convert("RGB"))
+    return turned(pixels, orientation)
+
+
+def turned(pixels: Pixels, orientation: int) -> Pixels:
+    """Return stored pixels as EXIF orientation 1 to 8 shows them."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def image_reader(store: ImageStore | None, image_id: Id, path: Path) -> Callable[[int], Pixels]:
@@ -72,36 +102,6 @@ def image_reader(store: ImageStore | None, image_id: Id, path: Path) -> Callable
         return lambda shrink: read_image(path, shrink=shrink)
     where = f"image {image_id}"
     return lambda shrink: decode_image(store.image_bytes(image_id), where=where, shrink=shrink)
-
-
-def _decode_with_pillow(data: bytes, where: str) -> Pixels:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if image.mode.startswith(("I;16", "I", "F")):
-                return _eight_bit(np.asarray(image))
-            return np.array(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise _unreadable(where, "its bytes are of no known format") from None
-    except (
-        OSError, SyntaxError, ValueError, Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:  # fmt: skip
-        raise _unreadable(where, str(error)) from None
-
-
-def _unreadable(where: str, why: str) -> DataError:
-    return DataError(f"not a readable image ({why})", where=where, do="replace or remove the file")
-
-
-def _eight_bit(values: NDArray[Any]) -> Pixels:
-    """Return grey values of more than 8 bits as RGB: 16 bits are scaled, others stretched."""
-    wide = values.astype(np.float64)
-    top = 65535.0 if values.dtype.kind == "u" or wide.max(initial=0) > 255 else 255.0
-    grey = (wide * (255.0 / top)).clip(0, 255).round().astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def shrink_for(scale: float) -> int:
@@ -129,7 +129,7 @@ def check_size(pixels: Pixels, size: tuple[int, int], *, shrink: int, where: str
 def place_pixels(
     read: Callable[[int], Pixels], placement: Placement, *, pad: tuple[int, int, int], where: str
 ) -> Pixels:
-    """Return the (height, width, 3) uint8 frame with the image resized into its place.
+    """Return the (height, width, 3) uint8 frame with the image in its place.
 
     Args:
         read: gives the pixels at a reduction of 1, 2, 4 or 8.
@@ -137,10 +137,19 @@ def place_pixels(
         pad: RGB of the padding.
         where: the image's name, for messages.
     """
+    return pad_to(shown_pixels(read, placement, where=where), placement.frame, pad)
+
+
+def shown_pixels(read: Callable[[int], Pixels], placement: Placement, *, where: str) -> Pixels:
+    """Return what the frame shows of an image, without the padding; see `place_pixels`."""
     shrink = shrink_for(max(placement.scale_y, placement.scale_x))
     pixels = read(shrink)
     check_size(pixels, placement.source, shrink=shrink, where=where)
-    return pad_to(resize_pixels(pixels, placement.size), placement.frame, pad)
+    if placement.flip:
+        pixels = flipped(pixels)
+    if placement.shown == placement.size:
+        return resize_pixels(pixels, placement.size)
+    return crop_of_resized(pixels, placement.size, placement.first, placement.shown)
 
 
 def resize_pixels(pixels: Pixels, size: tuple[int, int]) -> Pixels:

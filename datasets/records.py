@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Example
 from ytrue.contract import Encoder, Target
 from ytrue.datasets import coco
-from ytrue.datasets.dataset import Dataset, Id
+from ytrue.datasets.building import raise_first
+from ytrue.datasets.dataset import Dataset, Id, Images
+from ytrue.datasets.imagefiles import leaves_folder, take_apart
+from ytrue.datasets.loading import with_flips
+from ytrue.datasets.plainfiles import open_plain, read_plain
+from ytrue.datasets.textfiles import read_bytes
 from ytrue.datasets.tfrecord import (
     Place,
     example_features,
@@ -31,7 +38,7 @@ from ytrue.datasets.tfrecord import (
     read_record,
     write_record,
 )
-from ytrue.errors import DataError
+from ytrue.errors import DataError, Problem
 from ytrue.files import replace_file
 from ytrue.resizing import ResizeMode, place
 
@@ -39,6 +46,8 @@ MANIFEST: Final = "manifest.json"
 PLAN: Final = "plan.json"
 ANNOTATIONS: Final = "annotations.json"
 VERSION: Final = 1
+_SHARD: Final = re.compile(r"shard-\d+-of-\d+\.tfrecord")
+Value = TypeVar("Value")
 
 
 # Writing.
@@ -75,15 +84,15 @@ def write_records(
             process is writing it; an image that cannot be read.
     """
     root = Path(folder)
+    present = [i for i in range(len(dataset)) if _has_pixels(dataset, i)]
+    skipped = [dataset.images.ids[i] for i in sorted(set(range(len(dataset))) - set(present))]
+    chosen = dataset.subset(present)
+    if not present:
+        raise DataError(
+            "no image file exists", where=dataset.source, do="name the folder with --images"
+        )
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root):
-        present = [i for i in range(len(dataset)) if _has_pixels(dataset, i)]
-        skipped = [dataset.images.ids[i] for i in sorted(set(range(len(dataset))) - set(present))]
-        chosen = dataset.subset(present)
-        if not present:
-            raise DataError(
-                "no image file exists", where=dataset.source, do="name the folder with --images"
-            )
         plan = _plan(root, chosen, encoder, resize, shard_examples)
         blank = None if encoder is None else encoder.encode(Annotations())
         starts = range(0, len(chosen), shard_examples)
@@ -102,7 +111,8 @@ def write_records(
             "skipped": skipped,
             "classes": list(dataset.classes),
             "class_ids": list(dataset.class_ids),
-            "keypoint_flips": [list(pair) for pair in dataset.keypoint_flips],
+            "keypoint_flips": dataset.keypoint_flips,
+            "splits": list(chosen.images.splits),
             "plan": plan,
             "shards": shards,
         }
@@ -135,32 +145,65 @@ def _has_pixels(dataset: Dataset, index: int) -> bool:
 def _plan(
     root: Path, dataset: Dataset, encoder: Encoder | None, resize: ResizeMode, shard_examples: int
 ) -> dict[str, Any]:
-    """Write what is about to be written, or check that an earlier run had the same in mind."""
-    coco.write(dataset, root / ANNOTATIONS)
-    sizes = [_size_of(dataset, i) for i in range(len(dataset))]
-    plan = {
-        "version": VERSION,
-        "annotations": _sha256(root / ANNOTATIONS),
-        "images": hashlib.sha256(json.dumps(sizes).encode()).hexdigest(),
-        "shard_examples": shard_examples,
-        "encoder": None if encoder is None else encoder.config(),
-        "digest": None if encoder is None else encoder.digest,
-        "resize": None if encoder is None else resize,
-    }
-    file = root / PLAN
-    if file.exists():
-        earlier = json.loads(file.read_text(encoding="utf-8"))
-        differs = [
-            key for key, value in plan.items() if earlier.get(key) != json.loads(json.dumps(value))
-        ]
-        if differs:
-            raise DataError(
-                f"the folder holds records of something else ({', '.join(differs)} differ)",
-                where=root,
-                do="name an empty folder, or delete this one",
-            )
-    replace_file(file, lambda out: out.write(json.dumps(plan, indent=1).encode()))
+    """Write what is about to be written, unless an earlier run had something else in mind.
+
+    Nothing that the folder holds is touched before that is known.
+    """
+    fresh = root / "annotations.new.json"
+    coco.write(dataset, fresh)
+    try:
+        sizes = [_size_of(dataset, i) for i in range(len(dataset))]
+        plan = {
+            "version": VERSION,
+            "annotations": _sha256(fresh),
+            "images": hashlib.sha256(json.dumps(sizes).encode()).hexdigest(),
+            "shard_examples": shard_examples,
+            "encoder": None if encoder is None else encoder.config(),
+            "digest": None if encoder is None else encoder.digest,
+            "resize": None if encoder is None else resize,
+        }
+        _check_folder(root, plan)
+        replace_file(root / PLAN, lambda out: out.write(json.dumps(plan, indent=1).encode()))
+        fresh.replace(root / ANNOTATIONS)
+    finally:
+        fresh.unlink(missing_ok=True)
     return plan
+
+
+def _check_folder(root: Path, plan: Mapping[str, Any]) -> None:
+    """Check that what the folder holds is nothing, or what an unfinished run with this plan left."""
+    if not (root / PLAN).exists():
+        foreign = [name for name in (ANNOTATIONS, MANIFEST) if (root / name).exists()]
+        if foreign:
+            raise DataError(
+                f"the folder holds {foreign[0]}, which is of no records", where=root,
+                do="name an empty folder",
+            )  # fmt: skip
+        return
+    earlier = _decode(root / PLAN, dict[str, Any])
+    same = json.loads(json.dumps(plan))
+    differs = [key for key, value in same.items() if earlier.get(key) != value]
+    if differs:
+        raise DataError(
+            f"the folder holds records of something else ({', '.join(differs)} differ)",
+            where=root, do="name an empty folder, or delete this one",
+        )  # fmt: skip
+
+
+def _decode(path: Path, type: type[Value]) -> Value:
+    """Return what a JSON file of the records holds.
+
+    Raises:
+        DataError: it is damaged, or holds something else.
+    """
+    try:
+        return msgspec.json.decode(read_bytes(path), type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"damaged ({str(error) or 'nested too deeply'})",
+            where=path,
+            do="encode into a new folder",
+        ) from None
 
 
 def _size_of(dataset: Dataset, index: int) -> int:
@@ -212,13 +255,7 @@ def _features(dataset: Dataset, row: int) -> dict[str, Any]:
 def _image_bytes(dataset: Dataset, example: Example) -> bytes:
     if dataset.store is not None:
         return dataset.store.image_bytes(example.image_id)
-    try:
-        return example.path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"image {example.image_id} cannot be read ({error.strerror})",
-            where=example.path, do="check the images folder",
-        ) from None  # fmt: skip
+    return read_plain(example.path, do="check the images folder")
 
 
 def _target_features(
@@ -288,12 +325,27 @@ class RecordStore:
                 f"record {position} cannot be reached: a record before it has a damaged length",
                 where=path, do="delete this shard and encode again",
             )  # fmt: skip
-        return dict(example_features(read_record(path, found[position])))
+        try:
+            return example_features(read_record(path, found[position]))
+        except ValueError as error:
+            if isinstance(error, DataError):
+                raise
+            raise _odd(path, position, str(error)) from None
 
     def image_bytes(self, image_id: Id) -> bytes:
         """Return the bytes of one image file."""
-        data: bytes = self.record(image_id)["image/encoded"]
+        data = self.record(image_id).get("image/encoded")
+        if not isinstance(data, bytes):
+            shard = int(self.shard_of[self._row_of[image_id]])
+            raise _odd(self.root / self.shards[shard], image_id, "it holds no image/encoded")
         return data
+
+
+def _odd(path: Path, record: Id, what: str) -> DataError:
+    return DataError(
+        f"record {record} is none that ytrue writes: {what}", where=path,
+        do="delete this shard and encode again",
+    )  # fmt: skip
 
 
 def _sound_places(path: Path) -> Iterator[Place]:
@@ -327,30 +379,89 @@ def read(
         unfinished = source.is_dir() and (source / PLAN).is_file()
         what = "the records are unfinished" if unfinished else "no records in it"
         raise DataError(what, where=source, do="run ytrue encode to its end")
-    manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
-    if manifest.get("version") != VERSION:
+    version = _decode(source / MANIFEST, dict[str, Any]).get("version")
+    if version != VERSION:
         raise DataError(
-            f"records of version {manifest.get('version')}, this library reads {VERSION}",
-            where=source, do="encode again",
+            f"records of version {version!r:.20}, this library reads {VERSION}",
+            where=source / MANIFEST, do="encode again",
         )  # fmt: skip
-    missing = [
-        shard["name"] for shard in manifest["shards"] if not (source / shard["name"]).is_file()
-    ]
-    if missing:
-        raise DataError(f"shard {missing[0]} is missing", where=source, do="run ytrue encode again")
-    if _sha256(source / ANNOTATIONS) != manifest["plan"]["annotations"]:
+    manifest = _decode(source / MANIFEST, _Manifest)
+    for shard in manifest.shards:
+        if not _SHARD.fullmatch(shard.name):
+            raise DataError(
+                f"{shard.name!r} is no shard's name", where=source / MANIFEST, do="encode again"
+            )
+        if not (source / shard.name).is_file():
+            raise DataError(
+                f"shard {shard.name} is missing", where=source, do="run ytrue encode again"
+            )
+    if not (source / ANNOTATIONS).is_file():
+        raise DataError(f"{ANNOTATIONS} is missing", where=source, do="encode again")
+    if _sha256(source / ANNOTATIONS) != manifest.plan.annotations:
         raise DataError(
             f"{ANNOTATIONS} is not the one that was written", where=source, do="encode again"
         )
     dataset = coco.read(source / ANNOTATIONS, strict=strict, locate=False)
-    store = RecordStore(
-        source,
-        tuple(shard["name"] for shard in manifest["shards"]),
-        tuple(shard["examples"] for shard in manifest["shards"]),
-        tuple(dataset.images.ids),
+    return _checked(dataset, manifest, source, strict)
+
+
+class _Shard(msgspec.Struct):
+    name: str
+    examples: Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+
+
+class _Plan(msgspec.Struct):
+    annotations: str
+    digest: str | None
+
+
+class _Manifest(msgspec.Struct):
+    shards: list[_Shard]
+    plan: _Plan
+    keypoint_flips: list[tuple[int, int]] | None
+    splits: list[tuple[str, ...]] = []
+
+
+def _checked(dataset: Dataset, manifest: _Manifest, source: Path, strict: bool) -> Dataset:
+    """Return what the annotations and the manifest say together.
+
+    Raises:
+        DataError: they contradict each other.
+    """
+    counts = [shard.examples for shard in manifest.shards]
+    if sum(counts) != len(dataset) or len(manifest.splits) not in (0, len(dataset)):
+        raise DataError(
+            f"{sum(counts)} examples and {len(manifest.splits)} splits of {len(dataset)} images",
+            where=source / MANIFEST, do="encode again",
+        )  # fmt: skip
+    names = tuple(shard.name for shard in manifest.shards)
+    ids = tuple(dataset.images.ids)
+    images = replace(
+        dataset.images,
+        paths=[str(source / "/".join(take_apart(name)[0])) for name in dataset.images.file_names],
+        splits=manifest.splits,
     )
-    flips = tuple((int(a), int(b)) for a, b in manifest["keypoint_flips"])
-    return replace(dataset, source=source, format="records", store=store, keypoint_flips=flips)
+    problems = (*dataset.problems, *_escapes(images, source))
+    raise_first(problems, strict)
+    dataset = replace(
+        dataset, source=source, format="records", images=images, problems=problems,
+        store=RecordStore(source, names, tuple(counts), ids),
+    )  # fmt: skip
+    if manifest.keypoint_flips is None:
+        return replace(dataset, keypoint_flips=None)
+    try:
+        return with_flips(dataset, manifest.keypoint_flips)
+    except ValueError as error:
+        raise DataError(str(error), where=source / MANIFEST, do="encode again") from None
+
+
+def _escapes(images: Images, source: Path) -> list[Problem]:
+    """Say once that names lead out of any folder; the images themselves lie in the records."""
+    names = [name for name in images.file_names if leaves_folder(name)]
+    if not names:
+        return []
+    detail = f"{len(names)} file names lead out of the images folder, the first is {names[0]!r}"
+    return [Problem("path-escapes", detail, "kept", str(source / ANNOTATIONS))]
 
 
 def read_target(dataset: Dataset, image_id: Id, encoder: Encoder) -> Target:
@@ -361,14 +472,21 @@ def read_target(dataset: Dataset, image_id: Id, encoder: Encoder) -> Target:
     """
     if not isinstance(dataset.store, RecordStore):
         raise DataError("the dataset holds no records", where=dataset.source, do="encode it first")
-    plan = json.loads((dataset.store.root / PLAN).read_text(encoding="utf-8"))
-    if plan["digest"] != encoder.digest:
+    plan = _decode(dataset.store.root / PLAN, _Plan)
+    if plan.digest != encoder.digest:
         raise DataError(
-            f"the records' targets are of encoder {str(plan['digest'])[:12]}, not {encoder.digest[:12]}",
+            f"the records' targets are of encoder {str(plan.digest)[:12]}, not {encoder.digest[:12]}",
             where=dataset.source,
             do="encode again with --targets and this encoder",
         )
     features = dataset.store.record(image_id)
+    try:
+        return _target(features, encoder)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise _odd(dataset.store.root, image_id, f"its target cannot be read ({error})") from None
+
+
+def _target(features: Mapping[str, Any], encoder: Encoder) -> Target:
     target = encoder.encode(Annotations())
     for name, array in target.items():
         if None in encoder.spec[name][0]:
@@ -380,7 +498,7 @@ def read_target(dataset: Dataset, image_id: Id, encoder: Encoder) -> Target:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

@@ -8,6 +8,7 @@ Reference: TensorFlow tensorflow/core/lib/io/record_writer.cc and core/example/f
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.datasets.plainfiles import open_plain
 from ytrue.errors import DataError
 
 Value = bytes | NDArray[Any]
 _HEAD: Final = struct.Struct("<QI")
 _TAIL: Final = struct.Struct("<I")
+_AGAIN: Final = "delete this shard and encode again"
 _POLYNOMIAL: Final = 0x82F63B78  # Castagnoli's, bits reversed
 
 
@@ -71,8 +74,8 @@ def places(path: Path) -> Iterator[Place]:
     Raises:
         DataError: a length that fails its checksum, or a file that ends inside a record.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_plain(path, do=_AGAIN) as file:
+        size = os.fstat(file.fileno()).st_size
         record, offset = 0, 0
         while offset < size:
             head = file.read(_HEAD.size)
@@ -95,7 +98,7 @@ def read_record(path: Path, place: Place) -> bytes:
     Raises:
         DataError: it fails its checksum; the message names the file and the record.
     """
-    with path.open("rb") as file:
+    with open_plain(path, do=_AGAIN) as file:
         file.seek(place.offset)
         data = file.read(place.length)
         tail = file.read(_TAIL.size)
@@ -107,9 +110,7 @@ def read_record(path: Path, place: Place) -> bytes:
 
 
 def _damaged(path: Path, record: int, what: str) -> DataError:
-    return DataError(
-        f"record {record} is damaged: {what}", where=path, do="delete this shard and encode again"
-    )
+    return DataError(f"record {record} is damaged: {what}", where=path, do=_AGAIN)
 
 
 # tf.train.Example, just as much of it as is needed.
@@ -147,11 +148,15 @@ def _varint(number: int) -> bytes:
 
 
 def example_features(message: bytes) -> dict[str, Value]:
-    """Return the features of a tf.train.Example that `example_message` made."""
+    """Return the features of a tf.train.Example that `example_message` made.
+
+    Raises:
+        ValueError: something else.
+    """
     features: dict[str, Value] = {}
-    for entry in _fields(_fields(message)[0][1]):
-        name, feature = (data for _, data in _fields(entry[1]))
-        kind, payload = _fields(feature)[0]
+    for _, entry in _fields(_only(_fields(message))):
+        name, feature = (data for _, data in _fields(entry))
+        (kind, payload), *_ = _fields(feature)
         inner = _fields(payload)
         data = inner[0][1] if inner else b""
         if kind == 1:
@@ -163,25 +168,31 @@ def example_features(message: bytes) -> dict[str, Value]:
     return features
 
 
+def _only(fields: list[tuple[int, bytes]]) -> bytes:
+    if len(fields) != 1:
+        raise ValueError(f"{len(fields)} fields where one is due")
+    return fields[0][1]
+
+
 def _fields(data: bytes) -> list[tuple[int, bytes]]:
     out, position = [], 0
     while position < len(data):
         tag, position = _read_varint(data, position)
         length, position = _read_varint(data, position)
+        if position + length > len(data):
+            raise ValueError("a field that ends beyond the message")
         out.append((tag >> 3, data[position : position + length]))
         position += length
     return out
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[position]
-        number |= (byte & 0x7F) << shift
-        position += 1
-        shift += 7
+    number = 0
+    for shift, byte in enumerate(data[position : position + 10]):
+        number |= (byte & 0x7F) << 7 * shift
         if byte < 0x80:
-            return number, position
+            return number & 0xFFFFFFFFFFFFFFFF, position + shift + 1
+    raise ValueError("a number that does not end")
 
 
 def _integers(data: bytes) -> NDArray[np.int64]:

@@ -13,8 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.datasets.dataset import Images, Objects, select_objects
-from ytrue.datasets.imagefiles import Folder, Header, read_headers
+from ytrue.datasets.imagefiles import (
+    Folder,
+    Found,
+    Header,
+    doubt_about_greys,
+    read_headers,
+)
 from ytrue.errors import Action, DataError, Problem
+from ytrue.limits import MAX_COORDINATE
 
 PROBLEM_KINDS: Final[dict[str, str]] = {
     "box-overhang": "The box reaches over the image's edge by at most the tolerance; clipped.",
@@ -22,38 +29,73 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "box-outside": "The box lies outside the image; dropped.",
     "box-inverted": "A negative width or height; dropped.",
     "box-empty": "A width or height of 0; dropped.",
-    "box-not-finite": "A coordinate is nan or infinite; dropped.",
+    "box-not-finite": "A coordinate is nan, infinite or beyond 1e9 pixels; dropped.",
     "box-missing": "No box; taken tight around the object's polygons, mask or keypoints.",
-    "box-invalid": "The box is not four numbers; dropped.",
+    "box-invalid": "The box is not four numbers; taken tight around the object's shape, without one "
+    "dropped.",
+    "area-invalid": "The area is no finite number; the box's is taken.",
+    "shape-missing": "Neither a box nor a usable shape; dropped.",
+    "number-text": "Numbers written as text; read as numbers.",
+    "text-invalid": "A text that holds half a character, which no file can; the half is replaced.",
     "boxes-look-normalised": "Nearly all boxes fit into [0, 1]: pixels are due; kept.",
     "boxes-look-xyxy": "Nearly all boxes overhang as x, y, width, height and fit as corners; kept.",
     "coordinates-look-like-pixels": "Numbers above 1 where normalised ones are due.",
     "duplicate-annotation-id": "An annotation id that another has too; kept.",
     "duplicate-image-id": "An image id that another has too; the later image is dropped.",
+    "duplicate-image-file": "Several image records name one file, and each teaches the others' objects "
+    "as background; kept.",
     "duplicate-object": "Same image, class and box as another object; kept.",
     "duplicate-category": "Two categories share an id or a name.",
     "category-unnamed": "Categories are missing; named by their ids.",
+    "annotation-unnumbered": "Annotations have no id of their own; counted.",
+    "id-retyped": "Annotations name images or categories by text where the ids are numbers, or "
+    "reverse; taken for the same.",
+    "ids-prefixed": "Splits number their images or annotations alike; the split's name is put before.",
+    "file-unread": "Another annotation file in the folder; not read.",
     "unknown-category": "The category is not in the file's list; dropped.",
     "unknown-image": "The image is not in the file's list; dropped.",
     "annotation-invalid": "A field is missing or of the wrong kind; dropped.",
     "image-invalid": "An image record lacks what is needed; dropped.",
-    "polygon-invalid": "A polygon of fewer than 3 points, or of a foreign form; the part is dropped.",
+    "image-unnamed": "Image records have an address but no file name; named by the address.",
+    "polygon-invalid": "A polygon of fewer than 3 points, with a coordinate that is nan, infinite or "
+    "beyond 1e9 pixels, or of a foreign form; the part is dropped.",
     "mask-invalid": "The mask cannot be decoded, or is not of the image's size; the mask is dropped.",
-    "keypoints-invalid": "Keypoints of a foreign length or visibility; dropped from the object.",
+    "keypoints-invalid": "Keypoints of a foreign length, visibility or place; dropped from the object.",
+    "keypoints-differ": "Categories list different keypoints; those of the first count.",
+    "flips-unknown": "Nobody knows which keypoints have sides; images are not mirrored.",
     "shape-unsupported": "A kind of shape that this library does not read; dropped.",
     "image-missing": "The image file does not exist; its annotations are kept (of YOLO dropped: "
     "without the image its size is unknown).",
     "images-missing": "None of the image files exist; annotations are kept.",
     "image-unreadable": "The image file is no readable image; dropped with its objects.",
     "image-size": "The file's size is not the annotated one; dropped with its objects.",
+    "image-size-invalid": "The annotated size is no whole number of pixels; taken from the image file.",
     "image-size-unknown": "Neither the annotations nor a readable image file tell the image's size; "
     "dropped with its objects.",
     "image-orientation": "Annotated in the frame of the stored pixels, but EXIF turns the image by a "
     "quarter: dropped with its objects.",
     "image-renamed": "Not the file named, but one of the same stem is there; that is used.",
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
+    "image-grey": "Grey images of more than 8 bits that come out dark, or are refused when their pixels "
+    "are read; kept.",
+    "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
+    "file-unread": "A file that is no annotation file of the format, or of another; not read.",
+    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
+    "flips-unknown": "Nothing tells which landmarks a flip swaps; images are not mirrored.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
-    "path-escapes": "The file name leads out of the images folder; refused, dropped with its objects.",
+    "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
+    "image-twin": "Another image has the same file stem; it is not used.",
+    "images-guessed": "Images were found outside of the folder that was named; kept.",
+    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
+    "field-unread": "The files hold more about objects than the reader reads; that is left out.",
+    "split-missing": "A list or key of splits names what is not there; left out.",
+    "split-overlap": "Images that are in two of train, val and test; kept in both.",
+    "class-count": "The number of classes given is not the number of their names; the names count.",
+    "class-names-differ": "Names of classes are given twice, and differ; see its text for what is used.",
+    "corners-doubtful": "Some corners count from 0 and most from 1; all are read as most.",
+    "rows-look-like-poses": "Outlines that look like a box and its keypoints; kept as outlines.",
+    "path-escapes": "File names lead out of the images folder: not followed, looked for in it by the end "
+    "of their path; kept with their objects.",
     "class-unnamed": "Classes are not named anywhere; named by their numbers.",
     "field-lost": "The target format cannot hold this; not written.",
 }
@@ -88,7 +130,7 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         x_max, y_max = xywh[:, 0] + xywh[:, 2], xywh[:, 1] + xywh[:, 3]
         width = images.width[objects.image].astype(np.float64)
         height = images.height[objects.image].astype(np.float64)
-        finite: NDArray[np.bool_] = np.asarray(np.isfinite(xywh).all(axis=1))
+        finite: NDArray[np.bool_] = np.asarray((np.abs(xywh) <= MAX_COORDINATE).all(axis=1))
         inverted = finite & ((xywh[:, 2] < 0) | (xywh[:, 3] < 0))
         empty = finite & ~inverted & ((xywh[:, 2] == 0) | (xywh[:, 3] == 0))
         whole = finite & ~inverted & ~empty
@@ -151,6 +193,68 @@ def vet_objects(images: Images, objects: Objects, names: Names) -> tuple[Objects
         objects = replace(objects, xywh=xywh)
     problems += duplicates
     return select_objects(objects, whole & ~outside), problems
+
+
+def vet_shapes(images: Images, objects: Objects, names: Names) -> tuple[Objects, list[Problem]]:
+    """Return the objects without polygon parts and keypoints that lie nowhere, and the problems."""
+    problems: list[Problem] = []
+
+    def report(kind: str, detail: str, row: int) -> None:
+        image = int(objects.image[row])
+        place = (names.of(image), images.ids[image], objects.ids[row])
+        problems.append(Problem(kind, detail, "dropped", *place))
+
+    points = objects.points
+    # Two passes without a copy: a million outlines are hundreds of megabytes.
+    if len(points) and not (
+        points.min() >= -MAX_COORDINATE and points.max() <= MAX_COORDINATE
+    ):  # nor nan
+        bad = ~(np.abs(points) <= MAX_COORDINATE).all(axis=1)
+        bad_before = np.concatenate(([0], np.cumsum(bad)))
+        sound = np.diff(bad_before[objects.parts]) == 0
+        for part in np.flatnonzero(~sound).tolist():
+            x, y = points[objects.parts[part] + np.argmax(bad[objects.parts[part] :])]
+            row = int(np.searchsorted(objects.first_part, part, side="right")) - 1
+            report("polygon-invalid", f"a polygon part with a point at x {x:g}, y {y:g}", row)
+        objects = _without_parts(objects, sound)
+    wrong = _wrong_keypoints(objects)
+    if wrong:
+        keypoints = np.array(objects.keypoints)
+        keypoints[list(wrong)] = np.nan
+        for row, said in wrong.items():
+            report("keypoints-invalid", said, row)
+        objects = replace(objects, keypoints=keypoints)
+    return objects, problems
+
+
+def _wrong_keypoints(objects: Objects) -> dict[int, str]:
+    """Return row -> what is wrong with its keypoints; an object whose keypoints are all nan has none."""
+    keypoints = objects.keypoints
+    if keypoints is None:
+        return {}
+    far = ~(np.abs(keypoints[..., :2]) <= MAX_COORDINATE).all(axis=2)  # (N, K), true for nan
+    unclear = ~np.isin(keypoints[..., 2], (0, 1, 2))
+    given = ~np.isnan(keypoints).all(axis=(1, 2))
+    found = {}
+    for row in np.flatnonzero((far | unclear).any(axis=1) & given).tolist():
+        if far[row].any():
+            found[row] = f"a keypoint is not finite or beyond {MAX_COORDINATE:g} pixels"
+        else:
+            visibility = keypoints[row, np.argmax(unclear[row]), 2]
+            found[row] = f"a visibility of {visibility:g}, expected 0, 1 or 2"
+    return found
+
+
+def _without_parts(objects: Objects, keep: NDArray[np.bool_]) -> Objects:
+    """Return the objects with the polygon parts that `keep` (Q,) names."""
+    lengths = np.diff(objects.parts)
+    kept_before = np.concatenate(([0], np.cumsum(keep)))
+    return replace(
+        objects,
+        points=objects.points[np.repeat(keep, lengths)],
+        parts=np.concatenate(([0], np.cumsum(lengths[keep]))),
+        first_part=kept_before[objects.first_part],
+    )
 
 
 def _suspect_form(
@@ -237,21 +341,16 @@ def locate_images(
     exist, the size in each file's header is held against the annotated one; a size of 0 is
     always filled in from the header, and what has none then is not usable.
     """
-    problems: list[Problem] = []
     usable = np.ones(len(images.ids), bool)
-    paths, present = [], []
-    for row, name in enumerate(images.file_names):
-        found = folder.find(name)
-        if found is None:
-            usable[row] = False
-            detail = f"{name!r} leads out of {folder.root}"
-            problems.append(_about(images, names, row, "path-escapes", "dropped", detail))
-        elif found and found != name:
-            detail = f"{name!r} is not there, {found!r} is used"
+    found = [folder.find(name) for name in images.file_names]
+    problems = _outside(images, names, found, folder)
+    for row, (name, file) in enumerate(zip(images.file_names, found, strict=True)):
+        if file.name and not file.named and not file.outside:
+            detail = f"{name!r} is not there, {file.name!r} is used"
             problems.append(_about(images, names, row, "image-renamed", "kept", detail))
-        paths.append("" if found is None else folder.path(found or name))
-        present.append(bool(found))
-    missing = [row for row in range(len(paths)) if usable[row] and not present[row]]
+    paths, present = [file.path for file in found], [bool(file.name) for file in found]
+    problems += _shared_files(images, names, found)
+    missing = [row for row in range(len(paths)) if not present[row]]
     problems += _missing(images, names, missing, folder, len(paths))
     images = replace(images, paths=paths)
     rows = [row for row in range(len(paths)) if present[row]]
@@ -264,6 +363,34 @@ def locate_images(
         detail = f"no size is given for {images.file_names[row]!r}, and no file to take it from"
         problems.append(_about(images, names, row, "image-size-unknown", "dropped", detail))
     return images, usable & ~unknown, problems
+
+
+def _outside(images: Images, names: Names, found: Sequence[Found], folder: Folder) -> list[Problem]:
+    """Say once that file names lead out of the images folder, and what became of them."""
+    rows = [row for row, file in enumerate(found) if file.outside and not file.named]
+    if not rows:
+        return []
+    there = sum(bool(found[row].name) for row in rows)
+    lead = "file name leads" if len(rows) == 1 else "file names lead"
+    detail = (
+        f"{len(rows)} {lead} out of {folder.root}, the first is "
+        f"{images.file_names[rows[0]]!r}: {there} found in it by the end of the path; "
+        "elsewhere is read only with allow_outside (--allow-outside)"
+    )
+    return [Problem("path-escapes", detail, "kept", names.of(rows[0]))]
+
+
+def _shared_files(images: Images, names: Names, found: Sequence[Found]) -> Iterator[Problem]:
+    """Yield the images whose file is another image's, too."""
+    first: dict[str, int] = {}
+    for row, (name, file) in enumerate(zip(images.file_names, found, strict=True)):
+        twin = first.setdefault(file.path if file.name else name, row)
+        if twin != row:
+            detail = (
+                f"{name!r} is the file of image {images.ids[twin]} as well: each teaches the "
+                "other's objects as background; merge their objects"
+            )
+            yield _about(images, names, row, "duplicate-image-file", "kept", detail)
 
 
 def _about(
@@ -297,6 +424,11 @@ def _check_headers(
     height, width = images.height.copy(), images.width.copy()
     problems = []
     headers = read_headers([images.paths[row] for row in rows])
+    deep = [r for r, h in zip(rows, headers, strict=True) if isinstance(h, Header) and h.is_deep]
+    doubt = doubt_about_greys([images.paths[row] for row in deep]) if deep else ""
+    if doubt:
+        detail = f"{len(deep)} images hold greys of more than 8 bits: {doubt}"
+        problems.append(Problem("image-grey", detail, "kept", names.of(deep[0])))
     for row, header in zip(rows, headers, strict=True):
         if isinstance(header, DataError):
             problems.append(_about(images, names, row, "image-unreadable", "dropped", str(header)))

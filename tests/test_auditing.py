@@ -108,8 +108,8 @@ ADVICE = [
         {"force": "none"},
         "3 of them would own a position under the preset ytrue",
     ),
-    ([(10, 10, 90, 90)], {}, r"1 classes have fewer than 10 objects: cat \(1\)"),
-    ([(10, 10, 90, 90)], {}, "1 of 2 classes have no object: dog"),
+    ([(10, 10, 90, 90)], {}, r"1 class has fewer than 10 objects: cat \(1\)"),
+    ([(10, 10, 90, 90)], {}, "1 of 2 classes has no object: dog"),
 ]
 
 
@@ -131,7 +131,7 @@ CELL_ADVICE = [
     (
         [CELLS] * 2,
         {"stride": 32},
-        r"50% of your objects own only places of their second choice",
+        r"50% of your objects own only forced places, those they did not ask for first",
     ),
     (
         [CELLS] * 2,
@@ -187,7 +187,7 @@ def test_masks_get_the_advice_and_the_thresholds_of_their_boxes():
     assert "best IoU of each object (dashed: thresholds)" in titles
 
 
-def test_words_for_second_choices_are_everywhere():
+def test_what_is_forced_is_called_so_everywhere():
     from rich.console import Console
 
     from ytrue import viz
@@ -199,12 +199,12 @@ def test_words_for_second_choices_are_everywhere():
     viz.print_audit(report, console)
     figure = viz.show_audit(report)
     keys = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    assert keys == ["matched", "only second choice", "lost"]
+    assert keys == ["matched", "only forced", "lost"]
     for said in (console.export_text(), audit_fragment(report), figure.get_suptitle()):
-        assert "second choice" in said
-        assert "reserved" not in said
+        assert "forced" in said
+        assert not any(other in said for other in ("reserved", "second choice"))
     anchors = ytrue.audit(Listed(Annotations([(8, 8, 12, 200)], [0])), preset("ytrue", 256, 2))
-    assert "100.0% only reserved" in viz.show_audit(anchors).get_suptitle()
+    assert "100.0% only forced" in viz.show_audit(anchors).get_suptitle()
 
 
 def test_a_sound_dataset_gets_no_advice():

@@ -288,7 +288,29 @@ WRONG = [
         ("predict", "nowhere", "data.json", "--precision", "int8"),
         "--precision int8 is of --runtime tflite",
     ),
-    (("show", "data.json", "1", "-o", "."), ": Is a directory; name another path"),
+    (("show", "data.json", "1", "-o", "."), ".: no picture's name; expected one in .png, .jpg"),
+    (("show", "data.json", "1", "-o", "a.txt"), "a.txt: no picture's name; expected one in .png"),
+    (("show", "data.json", "1", "-o", "1.jpg/b.png"), "1.jpg"),
+    (("audit", "data.json", "--html", "a.png"), "a.png: no page's name; expected one in .html"),
+    (("audit", "data.json", "--html", "/proc/x/a.html"), "/proc/x: No such file or directory"),
+    (("audit", "data.json", "--fail-on", "2"), "--fail-on 2: expected a share from 0 to 1"),
+    (("audit", "data.json", "--fail-on", "nan"), "--fail-on nan: expected a share from 0 to 1"),
+    (("train", "data.json", "-o", "r", "--max-lost", "5"), "--max-lost 5: expected a share"),
+    (("tune", "keypoints", "data.json", "--lost", "-1"), "--lost -1: expected a share"),
+    (("tune", "polygons", "data.json", "--loss", "1.5"), "--loss 1.5: expected a share"),
+    (("evaluate", "data.json", "x.json", "--fail-under", "50"), "--fail-under 50: expected a"),
+    (("audit", "data.json", "--size", "1000000"), "--size 1000000: expected sides from 1 to 16384"),
+    (("audit", "data.json", "--size", "0"), "--size 0: expected sides from 1 to 16384"),
+    (("audit", "data.json", "--size", "9" * 5000), "expected sides from 1 to 16384"),
+    (("audit", "data.json", "--size", "5\u00b2"), "expected SIDE or HEIGHTxWIDTH"),
+    (("inspect", "a" * 300), "File name too long; name a shorter path"),
+    (("encode", "data.json", "-o", "a" * 300), "File name too long; name a shorter path"),
+    (("encode", "data.json", "-o", "."), ".: the folder holds something else; name a new one"),
+    (("train", "data.json", "-o", "."), ".: the folder holds something else; name a new one"),
+    (("demo", "-o", "data.json"), "data.json: a file, not a folder; name another"),
+    (("nothing",), "No such command 'nothing'. See ytrue --help."),
+    (("inspect", "data.json", "--nothing"), "No such option: --nothing"),
+    (("inspect",), "Missing argument 'data'. See ytrue --help."),
     (("show", "data.json", "77"), "no image '77' among 1; name it by id, file name or position"),
     (("audit", "data.json", "--task", "wheel"), "--task wheel: expected one of box, keypoints"),
     (("audit", "data.json", "--task", "keypoints"), "the dataset has no keypoints; take COCO"),
@@ -325,6 +347,165 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments, message, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def failing(code, *arguments):
+    """Run the command line after some lines of Python that make it fail."""
+    script = f"import sys\nsys.argv = ['ytrue', *{list(map(str, arguments))!r}]\n{code}\nmain()"
+    start = "from ytrue.cli import main\nimport ytrue.datasets\n"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", start + script], capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("OSError(28, 'No space left on device', 'a.json')", 2, "a.json: No space left on device; make room"),
+        ("OSError(5, 'Input/output error')", 2, "the output cannot be written: Input/output error"),
+        ("PermissionError(13, 'Permission denied', b'b.png')", 2, "b.png: Permission denied; name"),
+        ("TimeoutError('late')", 2, "late"),
+        ("MemoryError()", 2, "not enough memory (the system gives no more)"),
+        ("RecursionError('deep')", 2, "the data is nested too deeply"),
+        ("OverflowError('too large')", 2, "too large"),
+        ("UnicodeDecodeError('utf-8', b'x', 0, 1, 'bad')", 2, "'utf-8' codec can't decode"),
+        ("ValueError('one\\ntwo\\x1b[31m')", 2, "one two\\x1b[31m"),
+        ("KeyError('x')", 3, "KeyError at "),
+        ("TypeError('no')", 3, "YTRUE_TRACEBACK=1 shows where"),
+        ("KeyboardInterrupt()", 130, "interrupted"),
+        ("BrokenPipeError()", 141, None),
+    ],
+)  # fmt: skip
+def test_every_error_is_one_line_and_a_code(error, code, said):
+    done = failing(
+        f"def fails(*_, **__): raise {error}\nytrue.datasets.load = fails", "inspect", "data"
+    )
+    assert done.returncode == code, done.stderr
+    if said is None:
+        assert done.stderr == ""
+        return
+    assert done.stderr.startswith("ytrue: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(("verb", "goes_on"), [("encode", True), ("convert", False)])
+def test_an_interrupted_verb_says_how_it_goes_on(verb, goes_on, tmp_path):
+    stop = "def stops(*_, **__): raise KeyboardInterrupt\nytrue.datasets.load = stops"
+    more = ("--to", "coco") if verb == "convert" else ()
+    done = failing(stop, verb, "data", "-o", tmp_path / "out", *more)
+    assert ("the same command goes on" in done.stderr) == goes_on
+
+
+def test_a_traceback_is_shown_to_who_asks(monkeypatch):
+    monkeypatch.setenv("YTRUE_TRACEBACK", "1")
+    done = run("inspect", "nothing", code=2)
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ytrue: nothing: no such file")
+
+
+VERBS_THAT_PRINT = [
+    ("inspect",),
+    ("inspect", "--json"),
+    ("audit", "--size", "64"),
+    ("audit", "--size", "64", "--json"),
+    ("compare", "--size", "64", "--with", "ytrue,fcos"),
+    ("tune", "keypoints", "--size", "64"),
+    ("show", "#0", "--size", "64"),
+]
+
+
+@pytest.mark.parametrize("verb", VERBS_THAT_PRINT, ids=" ".join)
+def test_a_full_disk_is_one_line(verb, shapes, tmp_path):
+    words = [*verb[:2], shapes, *verb[2:]] if verb[0] == "tune" else [verb[0], shapes, *verb[1:]]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "ytrue", *map(str, words)], stdout=full,
+            stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=600,
+        )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if not line.startswith("found in ")]
+    assert said == [
+        "ytrue: the output cannot be written: No space left on device; make room, or name another place"
+    ]
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("verb", ["inspect", "inspect --json"])
+def test_a_reader_that_has_enough_is_no_error(verb, shapes):
+    command = f"{sys.executable} -P -m ytrue {verb} {shapes}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("141", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed, shapes):
+    command = f"{sys.executable} -P -m ytrue inspect {shapes} {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["inspect", "audit", "compare", "tune keypoints"])
+def test_text_needs_no_more_than_json(verb, shapes):
+    size = [] if verb == "inspect" else ["--size", "64"]
+    names = ["--with", "fcos"] if verb == "compare" else []
+    probe = "import atexit\natexit.register(lambda: print(sorted({'matplotlib', 'PIL.ImageFont'} & sys.modules.keys()), file=sys.stderr))"
+    done = failing(probe, *verb.split(), shapes, *size, *names)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_names_from_files_are_printed_harmlessly(tmp_path):
+    ugly = [
+        "\x1b[31mred",
+        "[bold]",
+        ":smile:",
+        "back\\",
+        "<script>alert(1)</script>",
+        "\ud800",
+        "汽车",
+    ]
+    categories = [{"id": k, "name": name} for k, name in enumerate(ugly)]
+    boxes = [{"bbox": [k, 2, 30, 20], "category_id": k} for k in range(len(ugly))]
+    file = coco(tmp_path, boxes, categories=categories)
+    page = tmp_path / "a.html"
+    for words in (
+        ("inspect", file),
+        ("audit", file, "--size", "64", "--html", page),
+        ("show", file, "1", "--size", "64", "-o", tmp_path / "a.png"),
+    ):
+        done = run(*words)
+        assert "\x1b" not in done.stdout
+        for name in ("\\x1b[31mred", "[bold]", ":smile:", "back\\", "<script>", "汽车"):
+            assert name in done.stdout
+        assert done.stderr == ""
+    assert "<script>" not in page.read_text()
+    assert "\x1b" not in page.read_text()
+
+
+def test_what_another_made_stays(shapes, tmp_path):
+    for name in ("a.png", "a.html", "a.json"):
+        (tmp_path / name).write_text("another's")
+    for words in (
+        ("show", shapes, "#0", "--size", "64", "-o", tmp_path / "a.png"),
+        ("audit", shapes, "--size", "64", "--html", tmp_path / "a.html"),
+        ("compare", shapes, "--size", "64", "--html", tmp_path / "a.html"),
+        ("tune", "keypoints", shapes, "--size", "64", "-o", tmp_path / "a.png"),
+        ("convert", shapes, "--to", "coco", "-o", tmp_path / "a.json"),
+        ("predict", tmp_path, shapes, "-o", tmp_path / "a.json"),
+        ("evaluate", shapes, tmp_path / "a.json", "-o", tmp_path / "a.png"),
+    ):
+        done = run(*words, code=2)
+        assert "--force" in done.stderr
+        assert done.stderr.count("\n") == 1
+    for name in ("a.png", "a.html", "a.json"):
+        assert (tmp_path / name).read_text() == "another's"
+    for _ in range(2):
+        run("show", shapes, "#0", "--size", "64", "-o", tmp_path / "a.png", "--force")
+    run("show", shapes, "#0", "--size", "64", "-o", tmp_path / "a.png")
+
+
 def test_the_demo_shows_everything(tmp_path):
     said = run("demo", "-o", tmp_path, "--images", "16", "--steps", "4").stdout
     for part in (
@@ -346,6 +527,7 @@ def test_the_demo_shows_everything(tmp_path):
         "found.png",
     ):
         assert (tmp_path / name).stat().st_size > 5_000
+    run("demo", "-o", tmp_path, "--images", "16", "--steps", "0")
 
 
 FIXED = ("--set", "stride=8", "--set", "slots=fixed")
@@ -369,8 +551,8 @@ def test_audit_and_show_by_task(shapes, tmp_path):
         assert file.read_bytes().startswith(b"\x89PNG")
     assert "left: owns slot 0 of the cell in row" in said
     said = run("audit", shapes, "--task", "yolo", *size, "--set", "anchors=2").stdout
-    assert "second" in said
-    assert "reserved" not in said
+    assert "forced" in said
+    assert not any(other in said for other in ("reserved", "second choice"))
     plain = json.loads(
         run("show", shapes, "#1", "--task", "keypoints", *size, "-o", picture, "--object", "0",
             "--json").stdout
@@ -448,8 +630,8 @@ def test_train_predict_evaluate_by_task(shapes, tmp_path, task, score, fields, s
     )
     assert of_file.keys() == of_run.keys()
     assert (tmp_path / "e" / "worst_1.png").is_file()
-    said = run("evaluate", shapes, out, "--fail-under", "1.1", code=1)
-    assert "expected 1.1 or more" in said.stderr
+    said = run("evaluate", shapes, out, "--fail-under", "1", code=1)
+    assert "expected 1 or more" in said.stderr
     said = run("predict", folder, "--ids", shapes, "--task", "box", code=2).stderr
     assert f"a detector of --task {task}, not box; leave --task out" in said
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ytrue import DataError
 from ytrue.datasets import coco as module
-from ytrue.datasets import load
+from ytrue.datasets import cocojson, load
+from ytrue.datasets.cococolumns import Columns
 
 BOX = [10, 5, 20, 10]
 
@@ -49,7 +50,8 @@ ODD = [
     ("3 numbers", {"bbox": [1, 2, 3]}, ("box-invalid", "dropped"), 0),
     ("text box", {"bbox": ["a", 1, 2, 3]}, ("box-invalid", "dropped"), 0),
     ("no box", {"bbox": "absent", "segmentation": [[1, 2, 9, 2, 9, 8]]}, ("box-missing", "kept"), 1),
-    ("no id", {"bbox": BOX, "id": "absent"}, ("annotation-invalid", "dropped"), 0),
+    ("no image id", {"bbox": BOX, "image_id": "absent"}, ("annotation-invalid", "dropped"), 0),
+    ("null label", {"bbox": BOX, "category_id": None}, ("annotation-invalid", "dropped"), 0),
     ("bad mask", {"bbox": BOX, "segmentation": {"size": [40, 60], "counts": [7]}}, ("mask-invalid", "dropped"), 1),
     ("mask size", {"bbox": BOX, "segmentation": {"size": [2, 3], "counts": [6]}}, ("mask-invalid", "dropped"), 1),
     ("keypoints", {"bbox": BOX, "keypoints": [1, 2]}, ("keypoints-invalid", "dropped"), 1),
@@ -66,9 +68,8 @@ def test_each_oddity_is_a_problem_with_its_place(what, fields, problem, left, tm
     assert dataset.num_objects == left
     found = next(p for p in dataset.problems if p.kind == problem[0])
     assert found.file == str(file)
-    if problem[0] != "annotation-invalid":
-        assert found.annotation_id == 100
-        assert "annotation 100" in found.where
+    assert found.annotation_id == 100
+    assert "annotation 100" in found.where
     with pytest.raises(
         DataError, match=rf"\[{problem[0]}\]; mend the file, or load without strict"
     ):
@@ -149,12 +150,12 @@ def test_images_that_cannot_be_used_go_with_their_objects(tmp_path):
     (tmp_path / "set" / "gone.jpg").unlink()
     dataset = load(file, images=tmp_path / "set")
     assert sorted(kinds(dataset)) == [
-        ("image-missing", "kept"), ("image-orientation", "dropped"), ("image-size", "dropped"),
-        ("image-unreadable", "dropped"), ("path-escapes", "dropped"), ("path-escapes", "dropped"),
-        ("path-escapes", "dropped"),
+        ("image-missing", "kept"), ("image-missing", "kept"), ("image-missing", "kept"),
+        ("image-orientation", "dropped"), ("image-size", "dropped"),
+        ("image-unreadable", "dropped"), ("path-escapes", "kept"),
     ]  # fmt: skip
-    assert [example.image_id for example in dataset] == [1, 8]
-    assert dataset.num_objects == 2
+    assert [example.image_id for example in dataset] == [1, 5, 6, 7, 8]
+    assert dataset.num_objects == 5
     by_kind = {problem.kind: problem.detail for problem in dataset.problems}
     assert "annotated as 60x40 (width x height)" in by_kind["image-size"]
     assert "EXIF orientation 6 shows it as 40x60" in by_kind["image-orientation"]
@@ -208,8 +209,10 @@ FILES = [
     (b'{"info": {"annotations": []}, "images": [{"file_name": "x"}]}', "no list of annotations at the top"),
     (valid(categories=[{"id": 1.5}]), "a category's id: 1.5 is no id; give it a whole number"),
     (b'{"annotations": [], "images": [], "annotations": [{"id": 1}]}', "annotations are listed twice"),
-    (valid(annotations=[{"id": 1, "x": float("nan")}]), r"NaN \(byte \d+\) stands where a number is due"),
-    (valid(info=float("-inf")), r"Infinity \(byte \d+\) stands where"),
+    (valid(annotations=[{"image_id": 1, "caption": "a dog"}]), "these are captions: texts about images"),
+    (valid(annotations=None), "no list of annotations at the top"),
+    (b'{"images": [], "annotations": [], "categories": []} x', r"not valid JSON \(Extra data, line 1"),
+    (b'{"images": [], "annotations": [{"id": 1, "x": "caf\xe9"}], "categories": []}', "UTF-8"),
     (b'{"images": [], "x": ' + b"[" * 200_000 + b"]" * 200_000 + b', "annotations": []}', "nested too deeply"),
 ]  # fmt: skip
 
@@ -254,7 +257,7 @@ def test_records_within_annotations_cost_no_more_than_their_text(tmp_path):
     )
     asked = []
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(module._Columns, "take", _counting(module._Columns.take, asked))
+        context.setattr(Columns, "take", _counting(Columns.take, asked))
         assert load(file).num_objects == count
     assert sum(asked) < 4 * file.stat().st_size
 
@@ -279,7 +282,7 @@ def test_an_image_without_a_usable_id_is_a_problem(image_id, tmp_path):
 def test_impossible_file_names_are_problems(name, tmp_path):
     images = [{"id": 1, "file_name": name, "height": 40, "width": 60}]
     dataset = load(coco(tmp_path, [], images=images, write_images=False))
-    assert [kind for kind, _ in kinds(dataset)] in (["images-missing"], ["path-escapes"])
+    assert [kind for kind, _ in kinds(dataset)] == ["images-missing"]
 
 
 def test_an_image_of_no_known_size_goes_with_its_objects(tmp_path):
@@ -367,7 +370,7 @@ def test_blocks_of_any_size_read_the_same(tmp_path_factory, data):
     whole = load(file)
     patch = pytest.MonkeyPatch()
     with patch.context() as context:
-        context.setattr(module, "BLOCK", data.draw(st.integers(16, 400)))
+        context.setattr(cocojson, "BLOCK", data.draw(st.integers(16, 400)))
         cut = load(file)
     assert len(cut.objects) == len(whole.objects) == len(annotations)
     np.testing.assert_array_equal(cut.objects.xywh, whole.objects.xywh)
@@ -526,7 +529,7 @@ def test_reading_holds_no_more_than_columns_and_a_block(tmp_path):
     )
     patch = pytest.MonkeyPatch()
     with patch.context() as context:
-        context.setattr(module, "BLOCK", 2**18)
+        context.setattr(cocojson, "BLOCK", 2**18)
         tracemalloc.start()
         dataset = load(file)
         peak = tracemalloc.get_traced_memory()[1]

@@ -241,7 +241,7 @@ def test_tuning_shows_itself(capsys):
     said = capsys.readouterr().out
     chosen = tuning.recommended
     assert said.splitlines()[0].startswith(f"5 images, {tuning.points} points at 64x128")
-    assert len(re.findall(r"^ (?:global|\d+x\d+) ", said, re.MULTILINE)) == len(tuning.choices)
+    assert len(re.findall(r"^(?:global|\d+x\d+) ", said, re.MULTILINE)) == len(tuning.choices)
     assert "Recommended: " in said
     assert f"{chosen.lost_share:.2%}" in said
     figure = viz.show_tuning(tuning)

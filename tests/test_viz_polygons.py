@@ -283,20 +283,20 @@ def test_every_kind_of_encoder_has_its_picture(dataset):
         viz.show_encoding(dataset[0], pose, objects)
 
 
-def test_cells_speak_of_places_and_second_choice():
+def test_cells_speak_of_places_and_forced_ones():
     objects = Annotations([BIG, BIG, SMALL], [0, 1, 2])
     encoder = YoloEncoder((128, 128), [(64, 96), (30, 30)], stride=64, num_classes=4)
     assignment = encoder.explain(objects)
     assert assignment.outcome.count("forced") == 1
     figure = viz.show_assignment(BLANK, assignment)
     said = texts(figure) + keys(figure)
-    assert "1 only second choice" in said
-    assert "1 of them second choice" in said
+    assert "1 only forced" in said
+    assert "1 of them forced" in said
     assert any("of 8 places 3 positive" in text for text in said)
     assert not any("reserved" in text or "anchors" in text for text in said)
     forced = assignment.outcome.index("forced")
     alone = viz.show_assignment(BLANK, assignment, object=forced)
-    assert any("as second choice" in text for text in texts(alone))
+    assert any("forced position" in text for text in texts(alone))
 
 
 def test_points_of_the_outline_are_squares_beside_the_vertices():

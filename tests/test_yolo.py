@@ -207,7 +207,7 @@ def test_the_larger_wins_and_the_loser_takes_its_next_best_anchor():
     assert owner[5].tolist() == [1, 2]
     assert owner[16].tolist() == [-1, 0]
     assert explained.stolen.tolist() == [1, 0, 1]
-    assert explained.why(0).startswith("owns 1 position as second choice: the anchors it asked for")
+    assert explained.why(0).startswith("owns 1 forced position: the anchors it asked for")
     assert explained.level.tolist() == [4, 4, 4]
     other = replace(encoder, collision="smaller").explain(objects)
     assert other.outcome == ("matched", "forced", "forced")

@@ -52,9 +52,9 @@ def show_assignment(
 ) -> Figure:
     """Draw an image in the network's frame with its objects and their positive anchors.
 
-    Boxes are objects: green got anchors on merit, orange only reserved ones (of cells: only as
-    second choice), red none; violet hatching is a crowd. Dots are centres of positive anchors in
-    their level's colour, ringed where reserved; white specks are ignored anchors.
+    Boxes are objects: green got anchors on merit, orange only forced ones, red none; violet hatching
+    is a crowd. Dots are centres of positive anchors in their level's colour, ringed where forced;
+    white specks are ignored anchors.
 
     Args:
         image: the example (its file is read), or (H, W, 3) uint8 pixels of the frame.
@@ -289,11 +289,11 @@ def _dots(
         # Of cells an object has a few places, of anchors dozens.
         size = (5 if many else 24 if a.by_cell else 10) + 3 * (level - scene.finest)
         colour = style.level_colour(level, scene.finest)
-        plain, reserved = dots[~forced[dots]], dots[forced[dots]]
+        plain, by_force = dots[~forced[dots]], dots[forced[dots]]
         axes.scatter(
             centres[plain, 1], centres[plain, 0], s=size, c=colour, edgecolors="black", lw=0.4
         )
-        axes.scatter(centres[reserved, 1], centres[reserved, 0], s=size + 12, c=colour,
+        axes.scatter(centres[by_force, 1], centres[by_force, 0], s=size + 12, c=colour,
                      edgecolors=style.FORCED, lw=1.5)  # fmt: skip
 
 
@@ -315,8 +315,8 @@ def _legend(sheet: Sheet, scene: _Scene, hidden: int) -> None:
     handles: list[Line2D | Patch] = [
         box_key(style.MATCHED, f"{counts['matched']} objects matched", lw=2)
     ]
-    if a.by_overlap:  # nothing is reserved elsewhere
-        handles.append(box_key(style.FORCED, f"{counts['forced']} only {a.forced_word}", lw=2))
+    if a.by_overlap:  # nothing is forced elsewhere
+        handles.append(box_key(style.FORCED, f"{counts['forced']} only forced", lw=2))
     handles.append(box_key(style.LOST, f"{len(a.lost)} lost", lw=2, ls="--"))
     if counts["crowd"]:
         label = f"{counts['crowd']} crowd region{'s' * (counts['crowd'] > 1)}"
@@ -326,7 +326,7 @@ def _legend(sheet: Sheet, scene: _Scene, hidden: int) -> None:
         colour = style.level_colour(level, scene.finest)
         handles.append(dot_key(colour, f"{n} positive on P{level}"))
     if a.by_overlap:
-        label = f"{len(a.forced_positions)} of them {a.forced_word}"
+        label = f"{len(a.forced_positions)} of them forced"
         handles.append(dot_key("white", label, edge=style.FORCED))
     handles.append(dot_key("#dddddd", f"{int((a.state == IGNORE).sum())} ignored", size=3))
     if a.annotations.content is not None:

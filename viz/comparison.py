@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.markup import escape as escape_markup
 
 from ytrue.auditing import SIZE_BINS
 from ytrue.comparing import Comparison
-from ytrue.viz.numbers import numbers_table
+from ytrue.viz.numbers import escape as escape_line
+from ytrue.viz.numbers import numbers_table, tell
 from ytrue.viz.page import picture_tag, table, write_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
 
 _STYLE: Final = """
 .pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem }
@@ -24,24 +26,20 @@ th { white-space: pre-line; vertical-align: bottom }
 figure:has(:checked) { grid-column: 1 / -1 } :checked + label { cursor: zoom-out }
 """
 
-Pictures = Iterable[tuple[str, Iterable[tuple[str, Figure]]]]
+Pictures = Iterable[tuple[str, Iterable[tuple[str, "Figure"]]]]
 """A heading for each image, and (encoder's name, figure) for each encoder."""
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print a comparison: a row for each encoder, what they lose, and what the columns mean."""
-    console.print(f"[bold]{escape_markup(_headline(comparison))}[/]", highlight=False)
+    tell(console, f"[bold]{escape_line(_headline(comparison))}[/]")
     head, *rows = _cells(comparison)
     lines = numbers_table(*head)
-    lines.pad_edge = False  # to fit 100 columns
-    for column in lines.columns:
-        column.no_wrap = True
-        column.vertical = "bottom"
     for row in rows:
-        lines.add_row(*map(escape_markup, row))
+        lines.add_row(*row)
     console.print(lines)
     for sentence in (*_losses(comparison), *_notes(comparison)):
-        console.print(f"• {escape_markup(sentence)}", highlight=False)
+        tell(console, f"• {escape_line(sentence)}")
 
 
 def comparison_html(comparison: Comparison, path: str | Path, *, pictures: Pictures = ()) -> Path:
@@ -96,7 +94,7 @@ def _cells(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return the table's head, a row on the objects themselves, and one for each encoder."""
     sizes = [f"{name}\n{f'<{high:g}' if np.isfinite(high) else f'{low:g}+'} px"
              for name, low, high in SIZE_BINS]  # fmt: skip
-    head = ("", "positives\nan object", *sizes, "lost", "ignored", "class\nbalance",
+    head = ("", "owned\nper object", *sizes, "lost", "ignored", "class\nbalance",
             "µs an\nimage", "kB an\nimage")  # fmt: skip
     counts = [_count(n) for n in comparison.objects_by_size().values()]
     balance = f"{comparison.object_balance().ratio:,.1f}"

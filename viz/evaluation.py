@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ytrue.viz import style
-from ytrue.viz.numbers import numbers_table
+from ytrue.viz.numbers import Table, escape, numbers_table, tell
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
     from ytrue.model.evaluate import ClassScores, Evaluation
 
 _MOST_CLASSES: Final = 15
@@ -30,27 +29,28 @@ _IOUS: Final = {0: "0.50", 5: "0.75", 8: "0.90"}
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Print an evaluation: COCO's twelve numbers, VOC's AP, classes, and objects by size."""
     crowds = f" and {evaluation.num_crowds:,} crowds" if evaluation.num_crowds else ""
-    console.print(
+    tell(
+        console,
         f"[bold]{evaluation.num_detections:,} detections[/] against {evaluation.num_objects:,} "
-        f"objects{crowds} in {evaluation.num_images:,} images"
+        f"objects{crowds} in {evaluation.num_images:,} images",
     )
     if not evaluation.num_objects:
-        console.print("[yellow]no object to find: averages are not defined[/]")
+        tell(console, "[yellow]no object to find: averages are not defined[/]")
     console.print(_coco_table(evaluation))
-    console.print(
+    tell(
+        console,
         f"VOC's AP50: {share(evaluation.voc_ap50)} (area under the curve), "
         f"{share(evaluation.voc_ap50_11)} (11 points of VOC2007)",
-        highlight=False,
     )
     _print_limit(evaluation, console)
     console.print(_class_table(evaluation))
     left_out = len(evaluation.by_class) - _MOST_CLASSES
     if left_out > 0:
-        console.print(f"  ... and {left_out} more classes (--json lists all)")
-    console.print(
+        tell(console, f"  ... and {left_out} more classes (--json lists all)")
+    tell(
+        console,
         f"[bold]objects and detections of a score of {evaluation.score_threshold:g} or more[/], "
         "at IoU 0.5",
-        highlight=False,
     )
     console.print(_size_table(evaluation))
     _print_mistaken(evaluation, console)
@@ -70,11 +70,11 @@ def _coco_table(evaluation: Evaluation) -> Table:
 
 def _print_limit(evaluation: Evaluation, console: Console) -> None:
     if evaluation.detections_over_limit or evaluation.objects_over_limit:
-        console.print(
+        tell(
+            console,
             f"[yellow]COCO's numbers take 100 detections of a class in an image: "
             f"{evaluation.detections_over_limit:,} detections are left out, "
             f"{evaluation.objects_over_limit:,} objects cannot be found[/]",
-            highlight=False,
         )
 
 
@@ -88,9 +88,7 @@ def _class_table(evaluation: Evaluation) -> Table:
     )
     for row in _by_objects(evaluation)[:_MOST_CLASSES]:
         shares = (row.ap, row.ap50, row.ar100, row.voc_ap50, row.voc_ap50_11)
-        table.add_row(
-            escape(row.name), f"{row.objects:,}", f"{row.detections:,}", *map(share, shares)
-        )
+        table.add_row(row.name, f"{row.objects:,}", f"{row.detections:,}", *map(share, shares))
     return table
 
 
@@ -108,7 +106,7 @@ def _print_mistaken(evaluation: Evaluation, console: Console) -> None:
         cells = part.mistaken(_MOST_MISTAKEN)
         if cells:
             said = ", ".join(f"{names[a]} as {names[b]} ({times})" for a, b, times in cells)
-            console.print(f"  {part.size}: {said}", highlight=False)
+            tell(console, f"  {part.size}: {said}")
 
 
 def share(value: float | None) -> str:

@@ -69,15 +69,14 @@ def show_audit(audit: Audit) -> Figure:
     _bars(axes[0], audit.owned(), "objects by positions they own")
     _best_iou(axes[1], audit)
     _sizes(axes[2], audit)
-    word = audit.forced_word
-    _stacked(axes[3], audit.by_level(), f"objects by level of their {audit.level_word}", word)
-    _stacked(axes[4], audit.by_ratio(), "objects by width : height", word)
+    _stacked(axes[3], audit.by_level(), f"objects by level of their {audit.level_word}")
+    _stacked(axes[4], audit.by_ratio(), "objects by width : height")
     classes = sorted(audit.by_class().items(), key=lambda item: -item[1]["objects"])
-    _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes), word)
+    _stacked(axes[5], dict(classes[:_MOST_CLASSES]), "objects by class" + _rest(classes))
     figure.suptitle(
         f"{audit.num_images:,} images, {audit.num_objects:,} objects at "
         f"{audit.image_size[0]}x{audit.image_size[1]}: {audit.lost_share:.1%} lost, "
-        f"{audit.forced_share:.1%} only {audit.forced_word}, {audit.ignored_share:.2%} of positions ignored",
+        f"{audit.forced_share:.1%} only forced, {audit.ignored_share:.2%} of positions ignored",
         fontsize=12,
     )
     keys = axes[4].get_legend_handles_labels()  # those of all three plots above it
@@ -99,7 +98,7 @@ def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
 
 def _best_iou(axes: Axes, audit: Audit) -> None:
     if not audit.by_overlap:
-        _stacked(axes, audit.by_size(), "objects by size", audit.forced_word)
+        _stacked(axes, audit.by_size(), "objects by size")
         return
     best = audit.rows.best_iou[audit.matchable]
     axes.hist(best, bins=np.linspace(0, 1, 41).tolist(), color=style.BARS)
@@ -132,14 +131,14 @@ def _sizes(axes: Axes, audit: Audit) -> None:
     style.finish(axes, "object size at the network's input, px")
 
 
-def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str, forced_word: str) -> None:
+def _stacked(axes: Axes, rows: dict[str, dict[str, float]], title: str) -> None:
     names = [name if len(name) <= 18 else name[:17] + "…" for name in rows]
     lost = np.array([row["lost"] for row in rows.values()], float)
     forced = np.array([row["forced"] for row in rows.values()], float)
     matched = np.array([row["objects"] for row in rows.values()], float) - lost - forced
     y = np.arange(len(names))
     axes.barh(y, matched, color=style.BARS, label="matched")
-    axes.barh(y, forced, left=matched, color=style.FORCED, label=f"only {forced_word}")
+    axes.barh(y, forced, left=matched, color=style.FORCED, label="only forced")
     axes.barh(y, lost, left=matched + forced, color=style.LOST, label="lost")
     axes.set_yticks(y, names, fontsize=7 if len(names) > 8 else 8)
     for text in axes.get_yticklabels():

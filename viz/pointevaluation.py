@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ytrue.viz import style
 from ytrue.viz.evaluation import finish_curves, share
-from ytrue.viz.numbers import numbers_table
+from ytrue.viz.numbers import Table, numbers_table, tell
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
     from ytrue.model.evaluatepoints import KeypointEvaluation, PointEvaluation, PointScores
 
 _MOST_ROWS: Final = 40
@@ -28,16 +27,17 @@ _MOST_CURVES: Final = 8
 def print_point_evaluation(report: PointEvaluation, console: Console) -> None:
     """Print an evaluation of points: PCK, errors and AP of all and of each landmark or class."""
     crowds = f" and {report.num_crowd_points:,} of crowds" if report.num_crowd_points else ""
-    console.print(
+    tell(
+        console,
         f"[bold]{report.num_detections:,} detections[/] against {report.num_points:,} points"
-        f"{crowds} in {report.num_images:,} images"
+        f"{crowds} in {report.num_images:,} images",
     )
     if not report.num_points:
-        console.print("[yellow]no point to find: PCK and AP are not defined[/]")
-    console.print(
+        tell(console, "[yellow]no point to find: PCK and AP are not defined[/]")
+    tell(
+        console,
         f"a hit lies within {report.radius:g} of the {report.of}'s longer side; all but AP count "
         f"detections of a score of {report.score_threshold:g} or more",
-        highlight=False,
     )
     table = numbers_table(report.by, "points", "detections", "PCK", "precision", "F1", "AP",
                    "mean error", "median", "nearest", "without")  # fmt: skip
@@ -46,24 +46,21 @@ def print_point_evaluation(report: PointEvaluation, console: Console) -> None:
     console.print(table)
     left_out = len(report.rows) - _MOST_ROWS
     if left_out > 0:
-        console.print(f"  ... and {left_out} more (to_json lists all)")
-    console.print(
+        tell(console, f"  ... and {left_out} more (to_json lists all)")
+    tell(
+        console,
         "  errors in pixels: of the hits; nearest: of every point to the nearest detection of its "
         f"{report.by}; without: points in whose image there is none",
-        highlight=False,
     )
     if report.overall.excused:
-        console.print(
-            f"  {report.overall.excused:,} more detections lie on points of crowds",
-            highlight=False,
-        )
+        tell(console, f"  {report.overall.excused:,} more detections lie on points of crowds")
 
 
 def _add_point_row(table: Table, row: PointScores) -> None:
     shares = (row.pck, row.precision, row.f1, row.ap)
     errors = (row.mean_error, row.median_error, row.nearest_error)
     table.add_row(
-        escape(row.name), f"{row.points:,}", f"{row.detections:,}", *map(share, shares),
+        row.name, f"{row.points:,}", f"{row.detections:,}", *map(share, shares),
         *("-" if error is None else f"{error:.1f}" for error in errors), f"{row.without:,}",
     )  # fmt: skip
 
@@ -71,28 +68,29 @@ def _add_point_row(table: Table, row: PointScores) -> None:
 def print_keypoint_evaluation(report: KeypointEvaluation, console: Console) -> None:
     """Print an evaluation of keypoints: COCO's ten numbers, and those of each class."""
     ignored = f" ({report.num_ignored:,} ignored)" if report.num_ignored else ""
-    console.print(
+    tell(
+        console,
         f"[bold]{report.num_detections:,} detections[/] against {report.num_objects:,} objects "
-        f"with keypoints{ignored} in {report.num_images:,} images"
+        f"with keypoints{ignored} in {report.num_images:,} images",
     )
     if not report.num_objects:
-        console.print("[yellow]no object to find: averages are not defined[/]")
+        tell(console, "[yellow]no object to find: averages are not defined[/]")
     console.print(_coco_table(report))
     if report.detections_over_limit or report.objects_over_limit:
-        console.print(
+        tell(
+            console,
             f"[yellow]COCO's numbers take 20 detections of a class in an image: "
             f"{report.detections_over_limit:,} detections are left out, "
             f"{report.objects_over_limit:,} objects cannot be found[/]",
-            highlight=False,
         )
     table = numbers_table("class", "objects", "detections", "AP", "AP50", "AR")
     for row in sorted(report.by_class, key=lambda row: -row.objects)[:_MOST_CLASSES]:
         shares = map(share, (row.ap, row.ap50, row.ar))
-        table.add_row(escape(row.name), f"{row.objects:,}", f"{row.detections:,}", *shares)
+        table.add_row(row.name, f"{row.objects:,}", f"{row.detections:,}", *shares)
     console.print(table)
     left_out = len(report.by_class) - _MOST_CLASSES
     if left_out > 0:
-        console.print(f"  ... and {left_out} more classes (to_json lists all)")
+        tell(console, f"  ... and {left_out} more classes (to_json lists all)")
 
 
 def _coco_table(report: KeypointEvaluation) -> Table:

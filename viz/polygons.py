@@ -303,7 +303,7 @@ def _legend(sheet: Sheet, scene: _Scene, hidden: int) -> None:
     handles = _keys(scene, range(len(a)))
     forced, crowds = a.outcome.count("forced"), a.outcome.count("crowd")
     if forced:
-        handles.append(box_key(style.FORCED, f"{forced} only {a.forced_word}", lw=2))
+        handles.append(box_key(style.FORCED, f"{forced} only forced", lw=2))
     if a.lost:
         handles.append(box_key(style.LOST, f"{len(a.lost)} lost", lw=2, ls="--"))
     without = int(((a.positives > 0) & (scene.fit.given == 0)).sum())

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ytrue.polygontuning import PolygonTuning
-from ytrue.viz.numbers import numbers_table
+from ytrue.viz.numbers import numbers_table, tell
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_polygon_tuning(tuning: PolygonTuning, console: Console) -> None:
     """Print the mean IoU of each number of bins, by size, and what is recommended."""
     height, width = tuning.image_size
-    console.print(
+    tell(
+        console,
         f"[bold]{tuning.images:,} images, {tuning.objects:,} outlines[/] at {height}x{width} "
         f"({tuning.resize}); {tuning.several_parts:,} with parts that do not count, "
         f"{tuning.without_outline:,} objects without outline",
-        highlight=False,
     )
     sizes = [name for name, count in tuning.sizes.items() if count]
     table = numbers_table("bins", "mean IoU", "1 in 20 below", *(f"{s} ({tuning.sizes[s]:,})" for s in sizes),
@@ -28,9 +31,9 @@ def print_polygon_tuning(tuning: PolygonTuning, console: Console) -> None:
         )  # fmt: skip
     console.print(table)
     chosen = tuning.recommended
-    console.print(
+    tell(
+        console,
         f"Recommended: {chosen.bins} bins, the fewest within {tuning.max_loss:g} of the best mean IoU. "
         f"Take them with --task polygon --set bins={chosen.bins} --set part_rule={tuning.part_rule} "
         f"--set points={tuning.points}.",
-        highlight=False,
     )

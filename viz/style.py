@@ -1,15 +1,19 @@
-"""Colours, and figures as files. Nothing here touches matplotlib's global state."""
+"""Colours, fonts, and figures as files. Nothing here leaves matplotlib's settings changed."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+from ytrue.files import MARK, picture_format, replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind eyes as well.
 LEVELS: Final = ("#56B4E9", "#0072B2", "#009E73", "#F0E442", "#CC79A7", "#E69F00", "#999999")
@@ -33,6 +37,12 @@ CURVES: Final = (
 """As `LEVELS`, but all of them seen as thin lines on white."""
 
 DPI: Final = 100
+_WORLDLY: Final = (
+    "Arial Unicode MS", "Droid Sans Fallback", "Hiragino Sans", "IPAGothic", "Malgun Gothic",
+    "Microsoft YaHei", "MS Gothic", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans KR",
+    "Noto Sans SC", "PingFang SC", "SimHei", "Source Han Sans SC", "Unifont", "WenQuanYi Zen Hei",
+)  # fmt: skip
+"""Fonts that hold Chinese, Japanese or Korean, of the usual systems."""
 _LEAST_BRIGHTNESS: Final = 0.5
 
 
@@ -46,6 +56,8 @@ def on_dark(colour: str) -> str:
 
     Brightness is that of Rec. 601, 0.299 R + 0.587 G + 0.114 B.
     """
+    from matplotlib.colors import to_hex, to_rgb
+
     red, green, blue = to_rgb(colour)
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
     if brightness >= _LEAST_BRIGHTNESS:
@@ -57,6 +69,9 @@ def on_dark(colour: str) -> str:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of (width, height) pixels with a canvas of its own."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
@@ -69,23 +84,64 @@ def finish(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+@contextmanager
+def fonts() -> Iterator[None]:
+    """Draw and measure text in fonts that hold the world's characters, where there are any."""
+    from matplotlib import rc_context
+
+    with rc_context({"font.sans-serif": _families()}):
+        yield
+
+
+@cache
+def _families() -> list[str]:
+    from matplotlib import font_manager, rcParams
+
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *sorted(there & set(_WORLDLY)), *rcParams["font.sans-serif"]]
+
+
 def png_bytes(figure: Figure) -> bytes:
     """Return a figure as PNG bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return _bytes(figure, "png")
 
 
 def jpeg_bytes(figure: Figure) -> bytes:
     """Return a figure as JPEG bytes, a third of the PNG's where it shows a photograph."""
+    return _bytes(figure, "jpeg")
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
+    options: dict[str, Any] = {
+        "png": {"metadata": {"Software": MARK}},
+        "jpeg": {"pil_kwargs": {"quality": 88, "subsampling": 0, "comment": MARK}},
+        "svg": {"metadata": {"Creator": MARK}},
+        "pdf": {"metadata": {"Creator": MARK}},
+    }[kind]
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 88, "subsampling": 0})
+    with fonts():
+        figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
 
 
-def save_png(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as a PNG file and return its path."""
+def save_picture(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as a file of the format that its extension names, and return its path.
+
+    Raises:
+        ValueError: no .png, .jpg, .jpeg, .svg or .pdf.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(png_bytes(figure))
+    content = _bytes(figure, picture_format(target))
+    replace_file(target, lambda file: file.write(content))
     return target
+
+
+def save_png(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as a PNG file and return its path.
+
+    Raises:
+        ValueError: the name is another format's.
+    """
+    if picture_format(Path(path)) != "png":
+        raise ValueError(f"{path}: expected a name in .png; save_picture writes other formats")
+    return save_picture(figure, path)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
-from rich.console import Console
-from rich.markup import escape
 
 from ytrue.tuning import OFFSET_BINS, KeypointChoice, KeypointTuning
 from ytrue.viz import style
-from ytrue.viz.numbers import numbers_table
+from ytrue.viz.numbers import escape, numbers_table, tell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.console import Console
 
 _MOST_PANELS: Final = 6
 _FINEST: Final = 8  # pixels of a cell on the finest level of the bundled pyramid, P3
@@ -25,26 +25,28 @@ def print_tuning(tuning: KeypointTuning, console: Console) -> None:
     """Print every candidate by rising output size, and the recommended one."""
     height, width = tuning.image_size
     aside = f", {tuning.not_taught:,} labelled but not taught" if tuning.not_taught else ""
-    console.print(
+    tell(
+        console,
         f"[bold]{tuning.images:,} images, {tuning.points:,} points[/] at {height}x{width} "
-        f"({tuning.resize}){aside}; slots {tuning.slots}, {tuning.num_classes} classes"
+        f"({tuning.resize}){aside}; slots {tuning.slots}, {tuning.num_classes} classes",
     )
-    table = numbers_table("grid", "points", "numbers", "lost", "share", "occupied")
-    for name in ("offsets y", "offsets x"):
-        table.add_column(name, no_wrap=True)
+    table = numbers_table(
+        "grid", "points", "numbers", "lost", "share", "occupied", "offsets y", "offsets x"
+    )
     for choice in tuning.choices:
         table.add_row(
             _name(choice), f"{choice.points_per_cell}", f"{choice.output_size:,}",
             f"{choice.lost:,}", f"{choice.lost_share:.2%}", f"{choice.occupied_cells:.2%}",
             _bars(choice.offset_y), _bars(choice.offset_x),
-            style="bold green" if choice is tuning.recommended else None,
+            style="bold green" if choice is tuning.recommended else "",
         )  # fmt: skip
-    console.print(
+    tell(
+        console,
         "points: in a cell at most; numbers: in an image's target; lost: to others in their cell; "
-        "occupied: cells with a point"
+        "occupied: cells with a point",
     )
     console.print(table)
-    console.print(escape(verdict(tuning)), highlight=False)
+    tell(console, escape(verdict(tuning)))
 
 
 def verdict(tuning: KeypointTuning) -> str:
@@ -101,6 +103,8 @@ def show_tuning(tuning: KeypointTuning) -> Figure:
 
 
 def _losses(axes: Axes, grids: list[list[KeypointChoice]], tuning: KeypointTuning) -> None:
+    from matplotlib.ticker import PercentFormatter
+
     for place, row in enumerate(grids):
         ordered = sorted(row, key=lambda choice: choice.points_per_cell)
         sizes = [choice.output_size for choice in ordered]

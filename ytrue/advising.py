@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ytrue.contract import OUTCOMES
+from ytrue.words import counted
 
 if TYPE_CHECKING:
     from ytrue.auditing import Audit
@@ -93,7 +94,7 @@ def _huge(audit: Audit) -> Iterator[str]:
         else "anchors closer to your objects' sizes (anchor_scale, num_scales, min_level) would help"
     )
     yield (
-        f"{_percent(share)} of your objects own only a reserved position below the threshold (median best "
+        f"{_percent(share)} of your objects own only a forced position below the threshold (median best "
         f"IoU {median:.2f}): {hint}."
     )
 
@@ -115,13 +116,13 @@ def _small_for_cells(audit: Audit) -> Iterator[str]:
     yield from _too_small(audit, f"a stride below {stride:g} (--set stride) would keep them apart")
 
 
-def _second_choice(audit: Audit) -> Iterator[str]:
+def _forced_places(audit: Audit) -> Iterator[str]:
     if audit.forced_share < MANY:
         return
     forced = audit.rows.outcome == OUTCOMES.index("forced")
     refused = int((audit.rows.stolen[forced] > 0).sum())
     others = int(forced.sum()) - refused
-    yield f"{_percent(audit.forced_share)} of your objects own only places of their second choice."
+    yield f"{_percent(audit.forced_share)} of your objects own only forced places, those they did not ask for first."
     if refused:
         yield (
             f"{refused} of these asked for a place that went to another object: {_more_places(audit)} would "
@@ -175,9 +176,12 @@ def _classes(audit: Audit) -> Iterator[str]:
         if 0 < n < FEW_OBJECTS
     ]
     if absent:
-        yield f"{len(absent)} of {len(audit.classes)} classes have no object: {_some(absent)}."
+        have = "has" if len(absent) == 1 else "have"
+        of = counted(len(audit.classes), "class", "classes")
+        yield f"{len(absent)} of {of} {have} no object: {_some(absent)}."
     if few:
-        yield f"{len(few)} classes have fewer than {FEW_OBJECTS} objects: {_some(few)}."
+        have = counted(len(few), "class has", "classes have")
+        yield f"{have} fewer than {FEW_OBJECTS} objects: {_some(few)}."
     positives = {
         name: row["positives"] for name, row in audit.by_class().items() if row["positives"]
     }
@@ -218,5 +222,5 @@ def _some(names: list[str]) -> str:
 
 
 _ANCHOR_RULES: Final[Rules] = (_tiny, _huge, _thin)
-_CELL_RULES: Final[Rules] = (_small_for_cells, _second_choice, _shapes)
+_CELL_RULES: Final[Rules] = (_small_for_cells, _forced_places, _shapes)
 _CENTRE_RULES: Final[Rules] = (_small_for_centres,)

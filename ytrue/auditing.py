@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Example
 from ytrue.contract import (
-    FORCED_WORDS,
     IGNORE,
     LOST,
     OUTCOMES,
@@ -120,11 +119,6 @@ class Audit:
         return "best anchor" if self.by_overlap else "cell"
 
     @property
-    def forced_word(self) -> str:
-        """What positions are that are owned not on merit: "reserved" or "second choice"."""
-        return FORCED_WORDS[self.by_cell]
-
-    @property
     def num_images(self) -> int:
         """Number of images."""
         return len(self.image_ids)
@@ -151,7 +145,7 @@ class Audit:
 
     @property
     def forced_share(self) -> float:
-        """Share of the objects (crowds aside) that own reserved (second choice) positions only."""
+        """Share of the objects (crowds aside) that own forced positions only."""
         return _share((self.rows.outcome == OUTCOMES.index("forced"))[self.matchable])
 
     @property

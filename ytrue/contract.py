@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol, Self, get_args, runtime_checka
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.annotations import Annotations
+from ytrue.annotations import Annotations, Example
 
 POSITIVE: Final = 1
 NEGATIVE: Final = 0
@@ -20,6 +20,9 @@ IGNORE: Final = -1
 
 Target = dict[str, NDArray[Any]]
 """What an encoder returns: named arrays of one example, or of a batch with a leading axis."""
+
+Given = Annotations | Example
+"""What is encoded: annotations in the frame's pixels, or an example, which is letterboxed into it."""
 
 Spec = dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
 """Name -> (shape, dtype) of one example's target; None: as many as the batch's largest has."""
@@ -30,18 +33,16 @@ Outcome = Literal[
 ]  # fmt: skip
 """What an object got, or why it got nothing.
 
-matched: at least one position on merit. forced: only positions reserved for it although their
-overlap is below the threshold. crowd: a region to ignore, never matched. Lost: no-area,
-not-finite, outside (of the image), low-iou (overlaps no position enough, and none was reserved),
-taken (every position it could have had went to a better match), padding (every position it had
-lies in padding, which overrides it), no-point (no point lies in it that its size admits; of the
-anchors near its centre, none is centred in it and good enough).
+matched: at least one position on merit. forced: only positions that it was given although they
+did not win it on merit: of too little overlap, or (of cells) those it did not ask for first.
+crowd: a region to ignore, never matched. Lost: no-area, not-finite, outside (of the image), low-
+iou (overlaps no position enough, and none was forced), taken (every position it could have had
+went to a better match), padding (every position it had lies in padding, which overrides it), no-
+point (no point lies in it that its size admits; of the anchors near its centre, none is centred
+in it and good enough).
 """
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 LOST: Final[tuple[Outcome, ...]] = OUTCOMES[3:]
-
-FORCED_WORDS: Final = {False: "reserved", True: "second choice"}
-"""`Assignment.by_cell` -> what positions are that are owned not on merit."""
 
 PointOutcome = Literal[
     "matched", "unlabelled", "hidden", "crowd", "not-finite", "outside", "padding", "taken"
@@ -99,11 +100,11 @@ class Encoder(Protocol):
         """Name -> (shape, dtype) of one example's target, known before any data."""
         ...
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example."""
+    def encode(self, annotations: Given) -> Target:
+        """Return the target of one example, whose annotations are in the frame, or placed in it."""
         ...
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples with a leading batch axis."""
         ...
 
@@ -111,7 +112,7 @@ class Encoder(Protocol):
         """Return the objects that one example's target, or prediction, stands for."""
         ...
 
-    def explain(self, annotations: Annotations) -> Assignment | PointAssignment | JointAssignment:
+    def explain(self, annotations: Given) -> Assignment | PointAssignment | JointAssignment:
         """Return what `encode` decided for every object (or point), from the same kernel."""
         ...
 
@@ -141,7 +142,7 @@ class Encoder(Protocol):
 class ObjectEncoder(Encoder, Protocol):
     """An encoder that gives positions to objects."""
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and position."""
         ...
 
@@ -149,7 +150,7 @@ class ObjectEncoder(Encoder, Protocol):
 class PointEncoder(Encoder, Protocol):
     """An encoder that gives slots of cells to points."""
 
-    def explain(self, annotations: Annotations) -> PointAssignment:
+    def explain(self, annotations: Given) -> PointAssignment:
         """Return what `encode` decided for every point and slot."""
         ...
 
@@ -185,14 +186,14 @@ class Assignment:
         image_size: (height, width) of the network input.
         outcome: N `Outcome`s.
         positives: (N,) int32, positions the object owns.
-        forced: (N,) int32, how many of those it owns only by reservation.
-        stolen: (N,) int32, positions that overlap it best and enough, but were reserved by others.
+        forced: (N,) int32, how many of those are forced.
+        stolen: (N,) int32, positions that overlap it best and enough, but were forced for others.
         best_iou: (N,) float32, highest IoU with any position; 0 where it was never matched.
         best_position: (N,) int32, the position of that IoU (the first, on ties), -1 without.
         level: (N,) int32, pyramid level of `best_position`, -1 without.
         state: (A,) int8.
         object: (A,) int32, index of the owning object, -1 where the position is not positive.
-        forced_positions: (F,) int32, positions that are positive by reservation only.
+        forced_positions: (F,) int32, positions that are positive by force only.
         boxes: (A, 4) float32, the positions' boxes (shared with the grid, read-only).
         position_level: (A,) int8, the positions' pyramid level (shared with the grid, read-only).
         positive_iou: the threshold of IoU the encoder used, 0 where it has none; for the words of
@@ -229,11 +230,6 @@ class Assignment:
         """Indices of the objects that teach the network nothing."""
         return tuple(i for i, outcome in enumerate(self.outcome) if outcome in LOST)
 
-    @property
-    def forced_word(self) -> str:
-        """What positions are that an object owns not on merit: "reserved" or "second choice"."""
-        return FORCED_WORDS[self.by_cell]
-
     def why(self, index: int) -> str:
         """Say in one sentence what object `index` got, and why."""
         outcome = self.outcome[index]
@@ -246,21 +242,21 @@ class Assignment:
                 f"owns {n} position{'s' * (n != 1)} on {' and '.join(f'P{own}' for own in levels)}"
             )
         if outcome == "matched":
-            by_force = f", {forced} of them reserved for it" if forced else ""
+            by_force = f", {forced} of them forced" if forced else ""
             return f"owns {n} position{'s' * (n != 1)}{by_force}; {what}"
         if outcome == "forced" and self.by_cell:
             return (
-                f"owns {n} position{'s' * (n != 1)} as second choice: the anchors it asked for "
+                f"owns {n} forced position{'s' * (n != 1)}: the anchors it asked for "
                 f"({what}) went to others, or none is of its shape"
             )
         if outcome == "forced" and self.positive_iou == 0:
             return (
-                f"owns {n} position{'s' * (n != 1)} by reservation only ({what}): the anchors near "
+                f"owns {n} forced position{'s' * (n != 1)} only ({what}): the anchors near "
                 "its centre went to other objects, or none is centred in it and overlaps it enough"
             )
         if outcome == "forced":
             return (
-                f"owns {n} position{'s' * (n != 1)} by reservation only: its best IoU, {best:.2f} "
+                f"owns {n} forced position{'s' * (n != 1)} only: its best IoU, {best:.2f} "
                 f"on {at}, is below {self.positive_iou:.2f} or went to another object"
             )
         if outcome == "no-point" and self.by_overlap:
@@ -397,7 +393,7 @@ _WORDS: Final[dict[str, str]] = {
     "no-area": "lost: its box has no area",
     "not-finite": "lost: its box has a coordinate that is not finite",
     "outside": "lost: its box lies outside the image",
-    "low-iou": "lost: its best IoU is {best:.2f}, below {threshold:.2f}, and nothing was reserved",
+    "low-iou": "lost: its best IoU is {best:.2f}, below {threshold:.2f}, and none was forced",
     "taken": "lost: every position it could have had ({what}) went to another",
     "padding": "lost: every position it had ({what}) lies in padding",
     "no-point": "lost: no point lies in it, near its centre, on a level of its size",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
@@ -20,9 +21,11 @@ from ytrue.cli.options import (
     resize_mode,
     rich_console,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.showing import frame_of
-from ytrue.cli.tasks import TASK_BUILDERS, Choices, encoder_named
+from ytrue.cli.tasks import TASK_BUILDERS, Choices, Settings, encoder_named, settings_for
+from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +48,7 @@ def compare(
         ),
     ] = "ytrue,efficientdet,atss,yolo,fcos,centernet",
     size: Size = "512",
+    settings: Settings = None,
     resize: Resize = "letterbox",
     as_json: AsJson = False,
     html: Annotated[
@@ -54,6 +58,7 @@ def compare(
         int,
         typer.Option("--images-shown", min=0, help="Images on the page: those with most objects."),
     ] = 3,
+    force: Force = False,
 ) -> None:
     """Encode the same images with several encoders and set what they teach side by side.
 
@@ -62,10 +67,16 @@ def compare(
     from ytrue import comparing
 
     chosen = _names_in(names)
+    if html is not None:
+        outputs.page(html, force=force)
     dataset = source.load()
     comparing.check_objects(dataset)
     mode = resize_mode(resize)
-    encoders = {name: _encoder(name, Choices(size, resize=mode), dataset) for name in chosen}
+    given = _settings_of(chosen, settings or ())
+    encoders = {
+        name: _encoder(name, Choices(size, resize=mode, settings=given[name]), dataset)
+        for name in chosen
+    }
     with progress_bar("comparing", quiet=as_json) as progress:
         comparison = comparing.compare(dataset, encoders, resize=mode, progress=progress)
     if as_json:
@@ -82,7 +93,7 @@ def compare(
             (_heading(dataset, image), _drawn(dataset, image, encoders, mode)) for image in shown
         )
         page = viz.comparison_html(comparison, html, pictures=pictures)
-        typer.echo(f"wrote {page}", err=as_json)
+        typer.echo(f"wrote {printable(page)}", err=as_json)
 
 
 def _encoder(name: str, choices: Choices, dataset: Dataset) -> Encoder:
@@ -91,6 +102,19 @@ def _encoder(name: str, choices: Choices, dataset: Dataset) -> Encoder:
         return encoder_named(name, choices, dataset)
     except ValueError as error:
         raise ValueError(f"{name}: {error}; or leave {name} out of --with") from error
+
+
+def _settings_of(names: Sequence[str], texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return what each encoder is set to: each takes the settings it knows.
+
+    Raises:
+        ValueError: a setting that none of them knows.
+    """
+    given = {name: settings_for(name, texts) for name in names}
+    for text in texts:
+        if not any(text in own for own in given.values()):
+            raise ValueError(f"--set {text}: none of {', '.join(names)} takes it")
+    return given
 
 
 def _names_in(names: str) -> list[str]:
@@ -115,7 +139,8 @@ def _names_in(names: str) -> list[str]:
 
 def _heading(dataset: Dataset, image: int) -> str:
     example = dataset[image]
-    return f"{example.path.name or example.image_id}: {len(example.annotations)} objects"
+    count = counted(len(example.annotations), "object")
+    return f"{example.path.name or example.image_id}: {count}"
 
 
 def _drawn(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AnchorScale,
@@ -15,13 +17,29 @@ from ytrue.cli.options import (
     Resize,
     Size,
     check_choice,
+    check_share,
     print_json,
     progress_bar,
     resize_mode,
     rich_console,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
+from ytrue.cli.showing import draw_encoding
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
+from ytrue.words import counted, printable
+
+if TYPE_CHECKING:
+    from ytrue.contract import Encoder
+    from ytrue.datasets.dataset import Dataset
+    from ytrue.resizing import ResizeMode
+    from ytrue.viz.page import Photograph
+
+RECORDS: Final = ("plan.json", "manifest.json")
+"""Files that tell a folder of records."""
+
+WORST_SHOWN: Final = 6
+"""Photographs on an audit's page."""
 
 
 @app.command()
@@ -47,6 +65,7 @@ def inspect(
                 "images": len(dataset),
                 "objects": dataset.num_objects,
                 "classes": dict(zip(dataset.classes, dataset.class_ids, strict=True)),
+                "splits": _split_counts(dataset),
                 "problems": [problem.to_json() for problem in dataset.problems],
             }
         )
@@ -59,6 +78,12 @@ def inspect(
     found = [p for p in dataset.problems if fail_on == "any" or p.action == "dropped"]
     if fail_on != "none" and found:
         raise typer.Exit(1)
+
+
+def _split_counts(dataset: Dataset) -> dict[str, int]:
+    """Return split -> how many images it has."""
+    named = [split for splits in dataset.images.splits for split in splits]
+    return {split: named.count(split) for split in dataset.splits}
 
 
 @app.command()
@@ -78,6 +103,7 @@ def audit(
     fail_on: Annotated[
         float | None, typer.Option(help="Exit code 1 when more than this share of objects is lost.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Encode a whole dataset and account for every object: what it owns, or why it is lost.
 
@@ -85,6 +111,9 @@ def audit(
     """
     from ytrue import auditing
 
+    check_share("--fail-on", fail_on)
+    if html is not None:
+        outputs.page(html, force=force)
     dataset = source.load()
     encoder = encoder_of(
         task, Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize)), dataset
@@ -100,20 +129,47 @@ def audit(
         viz.print_audit(report, rich_console())
     if outlines and not as_json:
         typer.echo(
-            f"• outlines: {outlines['polygon']:,} polygons of one part, {outlines['parts']:,} of "
-            f"several, {outlines['mask']:,} masks; {outlines['none']:,} objects have none and "
-            "teach class and box only"
+            f"• outlines: {counted(outlines['polygon'], 'polygon')} of one part, "
+            f"{outlines['parts']:,} of several, {counted(outlines['mask'], 'mask')}; "
+            f"{counted(outlines['none'], 'object has', 'objects have')} none and "
+            f"{'teaches' if outlines['none'] == 1 else 'teach'} class and box only"
         )
     if html is not None:
         from ytrue import viz
 
-        typer.echo(f"wrote {viz.report_html(report, html)}", err=as_json)
+        worst = _photographs(dataset, encoder, report, resize_mode(resize))
+        typer.echo(f"wrote {viz.report_html(report, html, photographs=worst)}", err=as_json)
     if fail_on is not None and report.lost_share > fail_on:
         typer.echo(
             f"ytrue: {report.lost_share:.1%} of the objects are lost, more than {fail_on:.1%}",
             err=True,
         )
         raise typer.Exit(1)
+
+
+def _photographs(
+    dataset: Dataset, encoder: Encoder, report: Any, resize: ResizeMode
+) -> dict[str, list[Photograph]]:
+    """Return, by part of the audit, the images in which most is lost, to be drawn."""
+    from ytrue.contract import encoders_in
+    from ytrue.viz.page import Photograph
+
+    audits = getattr(report, "parts", {"": report})
+    found: dict[str, list[Photograph]] = {}
+    for name, part in encoders_in(encoder).items():
+        found[name] = []
+        for row in audits[name].worst_images(WORST_SHOWN):
+            example = dataset[dataset.index_of(row["image_id"])]
+            what = "points" if "points" in row else "objects"
+            forced = f", {row['forced']} only forced" if row.get("forced") else ""
+            found[name].append(
+                Photograph(
+                    row["image_id"], f"{row['lost']} of {row[what]} {what} lost{forced}",
+                    example.path if dataset.store is None and example.path.is_file() else None,
+                    partial(draw_encoding, dataset, example, part, resize, on_grey=True),
+                )
+            )  # fmt: skip
+    return found
 
 
 @app.command()
@@ -131,6 +187,7 @@ def encode(
     anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
     shard_examples: Annotated[int, typer.Option(min=1, help="Examples in a shard.")] = 256,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset as sharded TFRecords; killed and started again, it goes on.
@@ -139,6 +196,7 @@ def encode(
     """
     from ytrue import datasets
 
+    outputs.folder(out, RECORDS, force=force)
     dataset = source.load()
     choices = Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize))
     encoder = encoder_of(task, choices, dataset) if targets else None
@@ -151,7 +209,8 @@ def encode(
         print_json(manifest)
     else:
         typer.echo(
-            f"wrote {manifest['examples']} examples in {len(manifest['shards'])} shards to {out}"
+            f"wrote {counted(manifest['examples'], 'example')} in "
+            f"{counted(len(manifest['shards']), 'shard')} to {printable(out)}"
         )
 
 
@@ -165,6 +224,7 @@ def convert(
     copy_images: Annotated[
         bool, typer.Option("--copy-images", help="Copy the images as well.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Write a dataset in another format; what that cannot hold is listed.
 
@@ -173,11 +233,14 @@ def convert(
     from ytrue import datasets, viz
 
     dataset = source.load()
-    lost = datasets.convert(dataset, to, out, copy_images=copy_images)
+    lost = datasets.convert(dataset, to, out, copy_images=copy_images, force=force)
     if as_json:
         print_json({"images": len(dataset), "problems": [problem.to_json() for problem in lost]})
         return
-    typer.echo(f"wrote {len(dataset)} images, {dataset.num_objects} objects as {to} to {out}")
+    typer.echo(
+        f"wrote {counted(len(dataset), 'image')}, {counted(dataset.num_objects, 'object')} as {to} "
+        f"to {printable(out)}"
+    )
     if lost:
         from dataclasses import replace
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import progress_bar, rich_console, silent_start
+from ytrue.cli.outputs import Force
+from ytrue.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +45,7 @@ def demo(
         int, typer.Option("--steps", min=0, help="Training steps; 0: no training.")
     ] = STEPS,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample and of the training.")] = 0,
+    force: Force = False,
 ) -> None:
     """Make a sample dataset, find what is wrong with it, encode it, audit it, draw it, learn it.
 
@@ -51,14 +55,15 @@ def demo(
     from ytrue.encoders import preset
     from ytrue.resizing import place
 
+    outputs.folder(folder, ("shapes/shapes.json",), force=force)
     console = rich_console()
     console.rule("1. a sample dataset")
     with progress_bar("drawing images") as progress:
         file = datasets.write_shapes(
             folder / "shapes", num_images=images, seed=seed, bad=True, progress=progress
         )
-    console.print(
-        f"wrote {file} ({images} images), with a few bad annotations on purpose", highlight=False
+    _say(
+        console, f"wrote {file} ({counted(images, 'image')}), with a few bad annotations on purpose"
     )
     console.rule("2. reading it, as any COCO file")
     dataset = datasets.load(file)
@@ -82,8 +87,8 @@ def demo(
         ("object.png", viz.show_assignment(example, assignment, object=0)),
         ("audit.png", viz.show_audit(report)),
     ):
-        console.print(f"wrote {viz.save_png(figure, folder / name)}", highlight=False)
-    console.print(f"wrote {viz.report_html(report, folder / 'audit.html')}", highlight=False)
+        _say(console, f"wrote {viz.save_picture(figure, folder / name)}")
+    _say(console, f"wrote {viz.report_html(report, folder / 'audit.html')}")
     console.rule("5. the first batch")
     _first_batch(dataset, encoder, console)
     if steps:
@@ -96,7 +101,13 @@ def demo(
         "ytrue show path/to/annotations.json IMAGE -o picture.png",
         "ytrue train path/to/annotations.json -o run --model lite0 --hold-out 5",
     ):
-        console.print(f"  {line}", highlight=False)
+        _say(console, f"  {line}")
+
+
+def _say(console: Console, line: str) -> None:
+    from ytrue.viz.numbers import escape, tell
+
+    tell(console, escape(line))
 
 
 def _first_batch(dataset: Dataset, encoder: AnchorEncoder, console: Console) -> None:
@@ -110,9 +121,9 @@ def _first_batch(dataset: Dataset, encoder: AnchorEncoder, console: Console) -> 
         on_error="skip", report=report,
     )  # fmt: skip
     pixels, targets = next(iter(batches))
-    console.print(f"  images {tuple(pixels.shape)} {pixels.dtype.name}", highlight=False)
+    _say(console, f"  images {tuple(pixels.shape)} {pixels.dtype.name}")
     for name, array in targets.items():
-        console.print(f"  {name} {tuple(array.shape)} {array.dtype.name}", highlight=False)
+        _say(console, f"  {name} {tuple(array.shape)} {array.dtype.name}")
 
 
 def _train(dataset: Dataset, folder: Path, steps: int, seed: int, console: Console) -> None:
@@ -144,17 +155,17 @@ def _train(dataset: Dataset, folder: Path, steps: int, seed: int, console: Conso
         )  # fmt: skip
     seconds = time.perf_counter() - start
     after = _score(held, detector)
-    console.print(
+    _say(
+        console,
         f"  {MODEL} at {SIZE[0]} x {SIZE[1]} on {len(learnt)} images, {epochs} epochs, {seconds:.0f} s",
-        highlight=False,
     )
     for name in ("AP50", "AP"):
-        console.print(
+        _say(
+            console,
             f"  {name} on the {len(held)} images held out: {before.coco[name]:.3f} before, "
             f"{after.coco[name]:.3f} after",
-            highlight=False,
         )
-    console.print(f"wrote {_picture(held, detector, folder / 'found.png')}", highlight=False)
+    _say(console, f"wrote {_picture(held, detector, folder / 'found.png')}")
 
 
 def _score(held: Dataset, detector: Detector) -> Evaluation:
@@ -174,4 +185,4 @@ def _picture(held: Dataset, detector: Detector, file: Path) -> Path:
     figure = viz.show_detections(
         source.read(1), found.detections, classes=detector.classes, truth=held[1].annotations
     )
-    return viz.save_png(figure, file)
+    return viz.save_picture(figure, file)

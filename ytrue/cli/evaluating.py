@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
     check_choice,
+    check_share,
     print_json,
     progress_bar,
     rich_console,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.predicting import Weights, finder_of, task_name
 from ytrue.cli.reading import Source, reads_data
 from ytrue.errors import DataError
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +93,7 @@ def evaluate(
         typer.Option("--radius", help="Of keypoints: a hit's distance / the image's longer side."),
     ] = 0.05,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="PNG of the precision-recall curves.")
+        Path | None, typer.Option("-o", "--out", help="Picture of the precision-recall curves.")
     ] = None,
     pictures: Annotated[
         Path | None,
@@ -103,6 +106,7 @@ def evaluate(
             help="Exit code 1 when AP50 (of masks; by OKS; of keypoints: PCK) is less or undefined.",
         ),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare detections with a dataset: COCO's and VOC's AP, OKS, PCK; what was found or missed.
@@ -113,10 +117,11 @@ def evaluate(
 
     if task is not None:
         check_choice("--task", task, tuple(FINDS))
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"--score-threshold {score_threshold}: expected a number in [0, 1]")
-    if fail_under is not None and math.isnan(fail_under):
-        raise ValueError(f"--fail-under {fail_under}: expected a number")
+    check_share("--score-threshold", score_threshold)
+    check_share("--radius", radius)
+    check_share("--fail-under", fail_under)
+    if out is not None:
+        outputs.picture(out, force=force)
     dataset = source.load_telling()
     if hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
@@ -125,9 +130,13 @@ def evaluate(
         dataset, found, finder = _predicted(dataset, results, weights, task, as_json)
         kind, by = FINDS[task_name(finder)], _by(finder)
     else:
+        from ytrue.model.evaluating.filenames import give_ids
         from ytrue.model.evaluating.results import ResultsFile
 
         found = ResultsFile(results)
+        named = give_ids(found, dataset, results)
+        if named:
+            typer.echo(f"{results} names its images by file: {named} of {source.data}", err=True)
         kind, by = kind_of_results(found)
         kind = kind if task is None else FINDS[task]
     asked = Asked(score_threshold, radius, by)
@@ -140,9 +149,10 @@ def evaluate(
     if out is not None:
         from ytrue import viz
 
-        typer.echo(f"wrote {viz.save_png(measured.figure(), out)}", err=as_json)
+        written = viz.save_picture(measured.figure(), out)
+        typer.echo(f"wrote {printable(written)}", err=as_json)
     if pictures is not None:
-        _draw_extremes(dataset, measured, kind, found, pictures, asked)
+        _draw_extremes(dataset, measured, kind, found, pictures, asked, force=force)
     name, value = measured.headline
     if fail_under is not None and (value is None or value < fail_under):
         said = "not defined" if value is None else f"{value:.3f}"
@@ -233,7 +243,14 @@ _MEASURES: Final[Mapping[Kind, Callable[[Dataset, Any, Asked], Measured]]] = {
 
 
 def _draw_extremes(
-    dataset: Dataset, measured: Measured, kind: Kind, found: Any, folder: Path, asked: Asked
+    dataset: Dataset,
+    measured: Measured,
+    kind: Kind,
+    found: Any,
+    folder: Path,
+    asked: Asked,
+    *,
+    force: bool,
 ) -> None:
     """Draw the three images of highest and of lowest F1, detections beside the truth."""
     import numpy as np
@@ -254,7 +271,7 @@ def _draw_extremes(
             truth=dataset[row].annotations, score_threshold=asked.score_threshold,
             title=f"{source.image_id}: F1 {measured.image_f1[row]:.2f}",
         )  # fmt: skip
-        viz.save_png(figure, folder / f"{name}.png")
+        viz.save_picture(figure, outputs.picture(folder / f"{name}.png", force=force))
 
 
 def _predicted(

@@ -10,6 +10,7 @@ import typer
 from ytrue.cli.app import app
 from ytrue.cli.options import AsJson, print_json, silent_start
 from ytrue.cli.predicting import Weights
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     from ytrue.model.predict import Source
@@ -55,7 +56,7 @@ def export(
         print_json({str(file.relative_to(out)): file.stat().st_size for file in files})
         return
     for file in files:
-        typer.echo(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
+        typer.echo(f"wrote {printable(file)} ({file.stat().st_size / 1e6:.1f} MB)")
     lite = [name for name in ("float32", "float16", "int8") if name in formats]
     how = f"tflite --precision {lite[0]}" if lite else "saved_model"
     typer.echo(f"next: ytrue predict {out} IMAGES --runtime {how}")

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
     check_choice,
+    check_share,
     print_json,
     progress_bar,
     silent_start,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Format, Images, Source
 from ytrue.errors import DataError
 from ytrue.files import replace_file
+from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
     from ytrue.datasets import Dataset
@@ -111,6 +115,7 @@ def predict(
     ] = False,
     format: Format = None,
     images: Images = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Find objects or points in images: a results file, and pictures; says how long it took.
@@ -121,6 +126,8 @@ def predict(
         from ytrue.model.predict import Timing, records_of, with_class_ids
         from ytrue.model.predict import predict as predict_images
 
+    check_share("--score-threshold", score_threshold)
+    check_share("--iou-threshold", iou_threshold)
     if runtime == "tflite" and batch_size != 1:
         raise ValueError(f"--batch-size {batch_size}: a TFLite file takes one image at a time")
     if hold_out is not None and ids is None:
@@ -128,8 +135,7 @@ def predict(
     dataset = None if ids is None else Source(ids, format=format, images=images).load_telling()
     if dataset is not None and hold_out is not None:
         _, dataset = dataset.hold_out(hold_out)
-    if out.is_dir():
-        raise DataError("a folder", where=out, do="name the file to write with -o")
+    outputs.results(out, force=force)
     chosen = _sources(sources or [], dataset)
     finder = finder_of(run, runtime, precision, weights, task)
     speaker = finder if dataset is None else with_class_ids(finder, dataset)
@@ -158,9 +164,9 @@ def predict(
         ):  # fmt: skip
             found.append(one)
             if pictures is not None:
-                _draw(read[one.image_id](1), one, finder, pictures / names[one.image_id])
+                picture = outputs.picture(pictures / names[one.image_id], force=force)
+                _draw(read[one.image_id](1), one, finder, picture)
     records = records_of(speaker, found)
-    out.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps(records) + "\n"
     replace_file(out, lambda file: file.write(content.encode()))
     _say(out, records, timing, skipped or {}, as_json=as_json)
@@ -240,9 +246,9 @@ def _say(
         )
         return
     for why in skipped.values():
-        typer.echo(f"left out: {why}", err=True)
+        typer.echo(f"left out: {printable(why)}", err=True)
     typer.echo(timing.words())
-    typer.echo(f"wrote {len(records)} detections to {out}")
+    typer.echo(f"wrote {counted(len(records), 'detection')} to {printable(out)}")
 
 
 def _sources(paths: list[Path], dataset: Dataset | None) -> list[Source]:
@@ -263,7 +269,7 @@ def _tell_left_out(left_out: Mapping[Path, Sequence[Path]]) -> None:
     """Say which files of the folders are not looked at."""
     for folder, others in left_out.items():
         if others:
-            names = ", ".join(other.name for other in others[:3])
+            names = ", ".join(printable(other.name) for other in others[:3])
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
             typer.echo(f"left out of {folder}, no image by name: {names}{more}", err=True)
 

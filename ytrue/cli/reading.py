@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ytrue.words import printable
+
 if TYPE_CHECKING:
     from ytrue.datasets.dataset import Dataset
 
@@ -73,7 +75,8 @@ class Source:
             kinds = ", ".join(
                 f"{n} {kind} ({action})" for (kind, action), n in sorted(found.items())
             )
-            typer.echo(f"found in {self.data}: {kinds}; ytrue inspect lists them", err=True)
+            where = printable(self.data)
+            typer.echo(f"found in {where}: {kinds}; ytrue inspect lists them", err=True)
         return dataset
 
 

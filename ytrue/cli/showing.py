@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AnchorScale,
@@ -18,17 +19,23 @@ from ytrue.cli.options import (
     print_json,
     resize_mode,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
+from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ytrue.annotations import Annotations, Example
     from ytrue.contract import Assignment, Encoder, PointAssignment
     from ytrue.datasets.dataset import Dataset
     from ytrue.encoders.polygon import PolygonVertices
-    from ytrue.resizing import Placement
+    from ytrue.resizing import Placement, ResizeMode
 
+GREY: Final = 90
+LONGEST_STEM: Final = 100
 MOST_LINES: Final = 40
 """Objects or points of an image that are told of one by one."""
 
@@ -40,7 +47,11 @@ def show(
     image: Annotated[str, typer.Argument(help="The image: its id, file name, or #POSITION.")],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="PNG to write; default: from the image's name."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="Picture to write (.png, .jpg, .svg, .pdf); default: from the image's name.",
+        ),
     ] = None,
     object: Annotated[int | None, typer.Option("--object", help="Single this object out.")] = None,
     levels: Annotated[
@@ -55,6 +66,7 @@ def show(
     size: Size = "512",
     anchor_scale: AnchorScale = None,
     resize: Resize = "letterbox",
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw which anchors or cells each object or point of an image got, and why another got none.
@@ -69,10 +81,12 @@ def show(
     example = dataset[_position(dataset, image)]
     count = len(example.annotations)
     if object is not None and not 0 <= object < count:
-        raise ValueError(f"--object {object}: the image has {count} objects, from 0")
-    target = out or Path(f"{Path(str(example.path)).stem or example.image_id}_assignment.png")
+        raise ValueError(f"--object {object}: the image has {counted(count, 'object')}, from 0")
+    target = out or Path(f"{_safe_name(example)}_assignment.png")
     if raw:
-        typer.echo(f"wrote {viz.save_png(viz.show_example(example), target)}")
+        outputs.picture(target, force=force)
+        written = viz.save_picture(viz.show_example(example), target)
+        typer.echo(f"wrote {printable(written)}")
         return
     encoder = encoder_of(
         task, Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize)), dataset
@@ -81,25 +95,69 @@ def show(
     frame = frame_of(dataset, example, placement)
     said: dict[str, Any] = {"image_id": example.image_id}
     placed = placement.apply(example.annotations)
-    for name, part in encoders_in(encoder).items():
-        file = target.with_stem(f"{target.stem}_{name}") if name else target
+    parts = encoders_in(encoder)
+    files = {name: target.with_stem(f"{target.stem}_{name}") if name else target for name in parts}
+    for file in files.values():
+        outputs.picture(file, force=force)
+    for name, part in parts.items():
+        file = files[name]
         figure = viz.show_encoding(
             frame, part, placed, object=object, levels=levels, classes=dataset.classes,
             resize=resize_mode(resize),
         )  # fmt: skip
-        viz.save_png(figure, file)
+        viz.save_picture(figure, file)
         kind, rows = _rows(part, placed, example, dataset)
         rows = [row for row in rows if object in (None, row["object"])]
         told = {"picture": str(file), kind: rows}
         said |= {name: told} if name else told
         if not as_json:
             for line in _sentences(rows):
-                typer.echo(line)
-            typer.echo(f"wrote {file}")
+                typer.echo(printable(line))
+            typer.echo(f"wrote {printable(file)}")
     if as_json:
         print_json(_unsaid(said))
     elif dataset.store is None and not example.path.is_file():
-        typer.echo(f"the image file {example.path} does not exist: drawn on grey", err=True)
+        typer.echo(
+            f"the image file {printable(example.path)} does not exist: drawn on grey", err=True
+        )
+
+
+def _safe_name(example: Example) -> str:
+    """Return a stem for an image's picture that stays in the working folder."""
+    name = Path(str(example.path)).stem or str(example.image_id)
+    return printable(name).replace("/", "_").replace("\\", "_")[:LONGEST_STEM]
+
+
+def draw_encoding(
+    dataset: Dataset,
+    example: Example,
+    encoder: Encoder,
+    resize: ResizeMode,
+    *,
+    on_grey: bool = False,
+) -> Figure:
+    """Return the picture of what an encoder of one part makes of an image.
+
+    Raises:
+        DataError: the image cannot be read, and it is not to be drawn on grey then.
+    """
+    from ytrue import viz
+    from ytrue.resizing import place
+
+    placement = place((example.height, example.width), encoder.image_size, resize)
+    placed = placement.apply(example.annotations)
+    try:
+        return viz.show_encoding(
+            frame_of(dataset, example, placement), encoder, placed, classes=dataset.classes,
+            resize=resize,
+        )  # fmt: skip
+    except DataError:
+        if not on_grey:
+            raise
+    import numpy as np
+
+    grey = np.full((*encoder.image_size, 3), GREY, np.uint8)
+    return viz.show_encoding(grey, encoder, placed, classes=dataset.classes, resize=resize)
 
 
 def _sentences(rows: list[dict[str, Any]]) -> list[str]:
@@ -218,7 +276,7 @@ def _unsaid(value: Any) -> Any:
 
 
 def _position(dataset: Dataset, image: str) -> int:
-    if image.startswith("#") and image[1:].isdigit():
+    if image.startswith("#") and image[1:].isdecimal():
         if int(image[1:]) >= len(dataset):
             raise DataError(
                 f"no image {image}: the dataset has {len(dataset)}", where=dataset.source

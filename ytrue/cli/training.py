@@ -7,26 +7,31 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ytrue.cli import showing
+from ytrue.cli import outputs, showing
 from ytrue.cli.app import app
+from ytrue.cli.failures import INTERRUPTED
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
     PresetName,
     Resize,
+    check_share,
     print_json,
     resize_mode,
     rich_console,
     silent_start,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.tasks import Choices, Settings, TaskName, encoder_of
 from ytrue.errors import DataError
+from ytrue.words import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +55,11 @@ def train(
     ] = "d0",
     pretrained: Annotated[
         str | None,
-        typer.Option("--pretrained", help="lite0-imagenet, or an official checkpoint."),
+        typer.Option(
+            "--pretrained",
+            help="lite0-imagenet, an official checkpoint, or a run of yours (its folder, or one of "
+            "its .weights.h5).",
+        ),
     ] = None,
     size: Annotated[
         str | None, typer.Option("--size", help="SIDE or HEIGHTxWIDTH; default: the model's.")
@@ -103,6 +112,7 @@ def train(
     max_lost: Annotated[
         float, typer.Option(help="Refuse when more than this share of objects owns no anchor.")
     ] = 0.05,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a detector; killed and started again, it goes on where it was.
@@ -111,16 +121,13 @@ def train(
     """
     if validation is not None and hold_out is not None:
         raise ValueError("--validation and --hold-out: choose one")
-    learnt = source.load_telling()
-    held: Dataset | None = None
-    if validation is not None:
-        held = source.at(validation).load_telling()
-    elif hold_out is not None:
-        learnt, held = learnt.hold_out(hold_out)
+    check_share("--max-lost", max_lost)
+    outputs.folder(out, ("run.json", "state.npz"), force=force)
+    learnt, held = _parts(source, validation, hold_out)
     with silent_start():
         from ytrue.model import Recipe
         from ytrue.model import train as train_detector
-        from ytrue.model.training import LostObjectsError
+        from ytrue.model.training import STATE_FILE, LostObjectsError
         from ytrue.model.variants import DETECTORS, known
     spec = DETECTORS[known(DETECTORS, model, "--model")]
     grid = {"anchor_scale": spec.anchor_scale, "max_level": spec.max_level}
@@ -141,6 +148,11 @@ def train(
                 validation=held, evaluate_every=evaluate_every, save_every=save_every,
                 max_lost=max_lost, resize=resize_mode(resize), watch=watch,
             )  # fmt: skip
+    except KeyboardInterrupt:
+        saved = (out / STATE_FILE).is_file()
+        how = "goes on from the last state saved" if saved else "starts anew: no state is saved yet"
+        typer.echo(f"ytrue: interrupted; the same command {how} in {out}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     except LostObjectsError as error:
         from ytrue import viz
 
@@ -148,8 +160,29 @@ def train(
         typer.echo(f"ytrue: {error}", err=True)
         raise typer.Exit(1) from None
     for why in watch.report.skipped.values():
-        typer.echo(f"skipped: {why}", err=True)
+        typer.echo(f"skipped: {printable(why)}", err=True)
     _show_run(out, as_json=as_json)
+
+
+def _parts(
+    source: Source, validation: Path | None, hold_out: int | None
+) -> tuple[Dataset, Dataset | None]:
+    """Return what is learnt and what is validated on, and say what was made of splits."""
+    from ytrue.datasets.parting import learnt_part, validation_part
+
+    whole, held = source.load_telling(), None
+    if validation is not None:
+        held = replace(source.at(validation), split=None).load_telling()
+    if source.split is not None:  # all of it, also where its images are of other splits, too
+        return whole.hold_out(hold_out) if hold_out is not None else (whole, held)
+    learnt, said = learnt_part(whole)
+    if hold_out is not None:
+        learnt, held, on_validation = *learnt.hold_out(hold_out), ""
+    else:
+        held, on_validation = validation_part(whole, held)
+    for words in filter(None, (said, on_validation)):
+        typer.echo(words, err=True)
+    return learnt, held
 
 
 def _show_run(out: Path, *, as_json: bool) -> None:
@@ -160,8 +193,8 @@ def _show_run(out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(out), "history": history})
         return
-    typer.echo(f"wrote {curve}")
-    typer.echo(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported")
+    typer.echo(f"wrote {printable(curve)}")
+    typer.echo(printable(f"next: ytrue predict {out} IMAGES, or ytrue export {out} -o exported"))
 
 
 class training_watch:
@@ -187,6 +220,7 @@ class training_watch:
             resumed=None if self.quiet else self.resumed,
             moment=None if self.bar is None else self.moment,
             epoch=None if self.quiet else self.epoch,
+            advice=self.advice,
             pictures=self.pictures,
         )
 
@@ -196,6 +230,13 @@ class training_watch:
     def resumed(self, epochs: int) -> None:
         """Say that the folder holds the run, and how far it is."""
         typer.echo(f"the folder holds this run, epochs done: {epochs}", err=True)
+
+    def advice(self, sentence: str) -> None:
+        """Say what the run has to say."""
+        if self.bar is None:
+            typer.echo(sentence, err=True)
+        else:
+            self.bar.console.print(sentence, highlight=False, markup=False)
 
     def moment(self, now: Moment) -> None:
         """Move the bar."""

@@ -7,19 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
+from ytrue.cli import outputs
 from ytrue.cli.app import app
 from ytrue.cli.options import (
     AsJson,
     Resize,
     Size,
     check_choice,
+    check_share,
     print_json,
     progress_bar,
     resize_mode,
     rich_console,
     sides_of,
 )  # fmt: skip
+from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
+from ytrue.words import printable
 
 tune = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +58,10 @@ def tune_keypoints(
         float, typer.Option("--lost", help="Share of the points that may be lost to collisions.")
     ] = 0.01,
     resize: Resize = "letterbox",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also draw it: PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Also draw it (.png, .jpg, .svg, .pdf).")
+    ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Count which keypoints each grid of cells would lose, and recommend the smallest that will do.
@@ -70,6 +77,9 @@ def tune_keypoints(
         ("hidden", ("teach", "skip")),
     ):
         check_choice(f"--{name}", words[name], allowed)
+    check_share("--lost", lost)
+    if out is not None:
+        outputs.picture(out, force=force)
     dataset = source.load()
     with progress_bar("counting points", quiet=as_json) as progress:
         found = tuning.tune_keypoints(
@@ -86,12 +96,12 @@ def tune_keypoints(
     if out is not None:
         from ytrue import viz
 
-        typer.echo(f"wrote {viz.save_png(viz.show_tuning(found), out)}", err=as_json)
+        typer.echo(f"wrote {printable(viz.save_picture(viz.show_tuning(found), out))}", err=as_json)
 
 
 def _numbers(option: str, text: str) -> list[int]:
     words = text.split(",")
-    if not all(word.strip().isdigit() and int(word) > 0 for word in words):
+    if not all(word.strip().isdecimal() and len(word) < 10 and int(word) > 0 for word in words):
         raise ValueError(f"{option} {text}: expected whole numbers above 0, such as 4,8,16")
     return [int(word) for word in words]
 
@@ -128,6 +138,7 @@ def tune_polygons(
 
     check_choice("--part-rule", part_rule, ("largest", "hull"))
     check_choice("--points", points, ("vertices", "outline"))
+    check_share("--loss", loss)
     dataset = source.load()
     with progress_bar("drawing outlines", quiet=as_json) as progress:
         found = polygontuning.tune_polygons(
