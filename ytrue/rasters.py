@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -53,7 +54,7 @@ def runs_of_outlines(
         width,
     )
     bounds = firsts.tolist()
-    return [runs[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [runs[a:b] for a, b in pairwise(bounds)]
 
 
 def _starts(counts: Sequence[int]) -> NDArray[np.int64]:
