@@ -18,10 +18,10 @@ from ytrue.encoders.batches import check_mask_size, starts_of
 from ytrue.encoders.detections import choose, outputs_of
 from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
-from ytrue.encoders.kernels.rasters import draw, read_runs, write_masks
+from ytrue.encoders.kernels.rasters import draw, write_masks
 from ytrue.encoders.threads import run_split
 from ytrue.errors import check_whole
-from ytrue.rasters import rasterise
+from ytrue.rasters import runs_of_outlines
 from ytrue.rle import RLE
 
 _NO_RUNS: Final = np.zeros(0, np.int64)
@@ -147,24 +147,19 @@ class MaskEncoder(Configured):
         return arrays | {"masks": masks, "mask_state": state, "mask_box": box}
 
     def _runs(self, batch: Sequence[Annotations], position: int) -> list[NDArray[np.int64]]:
-        """Return the run lengths of every object's mask; none where it has no mask."""
+        """Return the run lengths of every object's mask; one of zeros where it has no mask."""
         one = batch[position]
-        given = one.masks or (None,) * len(one)
-        outlines = one.polygons or ((),) * len(one)
-        found = []
-        for k, (mask, outline) in enumerate(zip(given, outlines, strict=True)):
-            if one.crowd[k] or not np.isfinite(one.boxes[k]).all():
-                found.append(_NO_RUNS)
-            elif outline:
-                codes = np.frombuffer(rasterise(outline, *self.image_size)["counts"], np.uint8)
-                runs = np.empty(len(codes), np.int64)
-                found.append(runs[: read_runs(codes, runs)])
-            elif mask is None:
-                found.append(_NO_RUNS)
-            else:
+        taught = (~one.crowd & np.isfinite(one.boxes).all(axis=1)).tolist()
+        outlines = [
+            outline if teaches else ()
+            for outline, teaches in zip(one.polygons or ((),) * len(one), taught, strict=True)
+        ]
+        drawn = runs_of_outlines(outlines, *self.image_size)
+        for k, mask in enumerate(one.masks or ()):
+            if taught[k] and not outlines[k] and mask is not None:
                 check_mask_size(mask, self.image_size, position, batch, f"object {k}")
-                found.append(mask.counts)
-        return found
+                drawn[k] = mask.counts
+        return drawn
 
     def _write(
         self, runs: Sequence[NDArray[np.int64]], masks: NDArray[np.uint8]

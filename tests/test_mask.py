@@ -17,8 +17,8 @@ from strategies import mask_encoders, outlined
 from ytrue import Annotations
 from ytrue.datasets import load, pipeline, write_shapes
 from ytrue.encoders import MaskEncoder, preset
-from ytrue.encoders.kernels.rasters import draw, read_runs
-from ytrue.rasters import rasterise
+from ytrue.encoders.kernels.rasters import draw
+from ytrue.rasters import rasterise, runs_of_outlines
 from ytrue.rle import RLE
 
 laws = settings(
@@ -115,15 +115,67 @@ def test_masks_of_networks_are_drawn_as_their_twin_has_them(seed, height, width,
 
 
 @laws
-@given(st.integers(0, 10**6), st.integers(1, 300), st.integers(1, 60))
-def test_compressed_strings_are_read_as_pycocotools_writes_them(seed, height, width):
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 60))
+def test_outlines_are_the_pixels_that_pycocotools_draws(seed, height, width):
+    """Of one ring and of several, that cross themselves and each other, also far beyond the frame."""
     rng = np.random.default_rng(seed)
-    pixels = (rng.random((height, width)) < rng.choice([0.0, 0.02, 0.5, 1.0])).astype(np.uint8)
-    coded = coco_mask.encode(np.asfortranarray(pixels))
-    codes = np.frombuffer(coded["counts"], np.uint8)
-    runs = np.empty(len(codes), np.int64)
-    found = runs[: read_runs(codes, runs)]
-    np.testing.assert_array_equal(found, RLE.from_coco(coded["size"], coded["counts"]).counts)
+    parts = []
+    for _ in range(rng.integers(1, 4)):
+        shape = (rng.integers(3, 40), 2)
+        spread = 10 ** rng.uniform(0, 4)
+        kinds = [
+            rng.uniform(-30, 90, shape),
+            rng.integers(-9, 70, shape),
+            rng.normal(20, spread, shape),
+        ]
+        part = kinds[rng.integers(3)].astype(np.float32)
+        parts.append(np.round(part * 10) / 10 if rng.random() < 0.3 else part)
+    rings = [part[:, ::-1].astype(float).ravel().tolist() for part in parts]
+    expected = coco_mask.merge(coco_mask.frPyObjects(rings, height, width))
+    assert rasterise(tuple(parts), height, width) == expected
+
+
+def test_the_runs_of_many_outlines_are_those_of_each():
+    """Long ones, so that places are counted, beside short ones, so that they are sorted."""
+    rng = np.random.default_rng(0)
+    long, short = rng.uniform(-9, 70, (400, 2)), rng.uniform(5, 40, (3, 2))
+    outlines = [
+        (long,),
+        (),
+        (short, long),
+        (short[:2],),
+        (short, short[::-1]),
+        (np.full((3, 2), np.nan),),
+    ]
+    together = runs_of_outlines([tuple(np.float32(p) for p in o) for o in outlines], 64, 48)
+    for outline, runs in zip(outlines, together, strict=True):
+        drawn = rasterise(tuple(np.float32(part) for part in outline), 64, 48)
+        np.testing.assert_array_equal(runs, RLE.from_coco([64, 48], drawn["counts"]).counts)
+        rings = [
+            np.float32(p)[:, ::-1].astype(float).ravel().tolist() for p in outline if len(p) > 2
+        ]
+        if np.isfinite(np.concatenate([*outline, np.zeros((1, 2))])).all() and rings:
+            assert drawn == coco_mask.merge(coco_mask.frPyObjects(rings, 64, 48))
+        else:
+            assert runs.tolist() == [64 * 48]
+
+
+@pytest.mark.parametrize("far", [9.0, 1e4, 1e6, 1e9, 1e15, 1e30])
+def test_an_edge_keeps_its_slope_however_far_its_ends_are(far):
+    """Of the frame's pixels those below the diagonal, as wherever the ends are."""
+    ring = np.float32([(-far, -far), (far, far), (far, -far)])
+    drawn = rasterise((ring,), 9, 9)
+    pixels = RLE.from_coco(drawn["size"], drawn["counts"]).decode()
+    assert pixels.tolist() == np.tril(np.ones((9, 9), int)).tolist()
+
+
+def test_a_crowd_of_far_vertices_and_many_long_edges_take_no_walk():
+    """Room for places is that of the columns passed; a walk of 2e13 steps would never end."""
+    zigzag = np.column_stack((np.tile([-1e9, 1e9], 2000), np.tile([1e9, -1e9], 2000)))
+    assert rasterise((np.float32(zigzag),), 64, 32)["size"] == [64, 32]
+    edges = np.column_stack((np.tile([0, 500], 10_000), np.tile([0, 512], 10_000)))
+    drawn = rasterise((np.float32(edges),), 64, 32)
+    assert drawn == rasterise((np.float32(edges[:2]),) * 2, 64, 32)
 
 
 def test_a_cell_is_set_where_half_of_its_pixels_are():

@@ -13,21 +13,40 @@ from ytrue.jit import kernel
 SCALE = 5.0
 
 
-@kernel
-def runs_of(xy, starts, height, width):  # type: ignore[no-untyped-def]
-    """Return the run lengths (R,) int64, zeros first, column by column, of the union of rings.
+FARTHEST = 1e9  # pixels; beyond, whole numbers of fifths are no longer told apart
 
-    xy (V, 2) float64 pixels, below 1e12 in size; starts (Q + 1,) int64 first vertex of each ring.
+
+@kernel
+def runs_of_each(xy, starts, parts, height, width):  # type: ignore[no-untyped-def]
+    """Return the run lengths (R,) int64 of N outlines, and (N + 1,) int64 the first of each.
+
+    Runs are zeros first, column by column, of the union of an outline's rings; rings of fewer than
+    three vertices or with a coordinate that is not finite are left out. xy (V, 2) float64 pixels;
+    starts (Q + 1,) int64 first vertex of each ring; parts (N + 1,) int64 first ring of each outline.
     """
-    room = 0
-    for ring in range(starts.shape[0] - 1):
-        room = max(room, _room(xy[starts[ring] : starts[ring + 1]], width))
-    found = np.empty(room, np.int64)
-    rings = starts.shape[0] - 1
-    low, high = np.empty(16, np.int64), np.empty(16, np.int64)  # first and last + 1 of what is set
+    runs, firsts = np.empty(64, np.int64), np.zeros(parts.shape[0], np.int64)
     n = 0
-    for ring in range(rings):
-        count = _cross(xy[starts[ring] : starts[ring + 1]], height, width, found)
+    for k in range(parts.shape[0] - 1):
+        own = _runs_of(xy, starts[parts[k] : parts[k + 1] + 1], height, width)
+        while n + own.shape[0] > runs.shape[0]:
+            runs = np.append(runs, runs)
+        runs[n : n + own.shape[0]] = own
+        n += own.shape[0]
+        firsts[k + 1] = n
+    return runs[:n], firsts
+
+
+@kernel
+def _runs_of(xy, starts, height, width):  # type: ignore[no-untyped-def]
+    low, high = np.empty(16, np.int64), np.empty(16, np.int64)  # first and last + 1 of what is set
+    n, drawn = 0, 0
+    for ring in range(starts.shape[0] - 1):
+        vertices = xy[starts[ring] : starts[ring + 1]]
+        if vertices.shape[0] < 3 or not np.isfinite(vertices).all():
+            continue
+        drawn += 1
+        found = np.empty(_room(vertices, width), np.int64)
+        count = _cross(vertices, height, width, found)
         places = _odd(found[:count], height * width)
         while n + places.shape[0] // 2 > low.shape[0]:
             low, high = np.append(low, low), np.append(high, high)
@@ -35,7 +54,7 @@ def runs_of(xy, starts, height, width):  # type: ignore[no-untyped-def]
             low[n], high[n] = places[i], places[i + 1]
             n += 1
     low, high = low[:n], high[:n]
-    if rings > 1:  # of one ring they are in order, and apart
+    if drawn > 1:  # of one ring they are in order, and apart
         low.sort()
         high.sort()
     return _runs(low, high, height * width)
@@ -46,8 +65,7 @@ def _room(xy, width):  # type: ignore[no-untyped-def]
     """Return how many places a ring can have at most."""
     room = 0
     for i in range(xy.shape[0]):
-        across = abs(xy[i, 0] - xy[i - 1, 0]) + 2.0
-        room += int(min(across, float(width)))
+        room += int(min(abs(xy[i, 0] - xy[i - 1, 0]) + 2.0, float(width)))
     return room
 
 
@@ -57,8 +75,12 @@ def _cross(xy, height, width, found):  # type: ignore[no-untyped-def]
     n = 0
     for i in range(xy.shape[0]):
         j = i + 1 if i + 1 < xy.shape[0] else 0
-        x, y = int(SCALE * xy[i, 0] + 0.5), int(SCALE * xy[i, 1] + 0.5)
-        end_x, end_y = int(SCALE * xy[j, 0] + 0.5), int(SCALE * xy[j, 1] + 0.5)
+        x, y, end_x, end_y = (
+            _fifths(xy[i, 0]),
+            _fifths(xy[i, 1]),
+            _fifths(xy[j, 0]),
+            _fifths(xy[j, 1]),
+        )
         across, down = abs(end_x - x), abs(end_y - y)
         if (across >= down and x > end_x) or (across < down and y > end_y):
             x, y, end_x, end_y = end_x, end_y, x, y
@@ -77,6 +99,11 @@ def _cross(xy, height, width, found):  # type: ignore[no-untyped-def]
             found[n] = column * height + int(np.ceil(row))
             n += 1
     return n
+
+
+@kernel
+def _fifths(value):  # type: ignore[no-untyped-def]
+    return int(SCALE * min(max(value, -FARTHEST), FARTHEST) + 0.5)
 
 
 @kernel

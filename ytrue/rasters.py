@@ -1,18 +1,22 @@
-"""Outlines as pixels, drawn by pycocotools, so that masks are COCO's own."""
+"""Outlines as pixels, as pycocotools draws them, so that masks are COCO's own."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ytrue.annotations import Polygon
 from ytrue.boxes import points_to_xy
+from ytrue.crossings import runs_of_each
 
 Raster = dict[str, Any]
 """pycocotools' compressed form of a mask: {"size": [height, width], "counts": bytes}."""
 
-_FARTHEST = 1e5  # pycocotools walks along every edge, in steps of a fifth of a pixel
+_NO_VERTICES: Final = np.zeros((0, 2), np.float32)
 
 
 def rasterise(outline: Polygon, height: int, width: int) -> Raster:
@@ -26,14 +30,32 @@ def rasterise(outline: Polygon, height: int, width: int) -> Raster:
     from pycocotools import mask as coco
 
     mask: Any = coco  # its stubs are narrower than what it takes
-    # Fewer numbers than six are no polygon to pycocotools, four are a box.
-    parts = [part for part in outline if len(part) > 2 and np.isfinite(part).all()]
-    rings = [
-        points_to_xy(part).astype(np.float64).clip(-_FARTHEST, _FARTHEST).ravel().tolist()
-        for part in parts
-    ]
-    if not rings:
-        nothing: Raster = mask.encode(np.zeros((height, width), np.uint8, order="F"))
-        return nothing
-    drawn: Raster = mask.merge(mask.frPyObjects(rings, height, width))
+    (runs,) = runs_of_outlines([outline], height, width)
+    drawn: Raster = mask.frPyObjects(
+        {"size": [height, width], "counts": runs.tolist()}, height, width
+    )
     return drawn
+
+
+def runs_of_outlines(
+    outlines: Sequence[Polygon], height: int, width: int
+) -> list[NDArray[np.int64]]:
+    """Return the run lengths of each outline's pixels, zeros first, column by column.
+
+    What `rasterise` draws; of an outline with nothing to draw one run of zeros.
+    """
+    parts = [part for outline in outlines for part in outline]
+    xy = points_to_xy(np.concatenate([*parts, _NO_VERTICES])).astype(np.float64)
+    runs, firsts = runs_of_each(
+        np.ascontiguousarray(xy),
+        _starts([len(part) for part in parts]),
+        _starts([len(outline) for outline in outlines]),
+        height,
+        width,
+    )
+    bounds = firsts.tolist()
+    return [runs[a:b] for a, b in pairwise(bounds)]
+
+
+def _starts(counts: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))

@@ -140,11 +140,11 @@ def _widest(boxes, order, first, end):  # type: ignore[no-untyped-def]
 @kernel
 def _halve(boxes, axis, order, first, middle, end):  # type: ignore[no-untyped-def]
     """Put the boxes of the lowest edges before the place `middle`, the others from it on."""
-    low, high, random = first, end - 1, np.uint32(first)
+    low, high, random = first, end - 1, first
     while low < high:
         # A pivot that no order of the boxes can foresee to be a bad one (Hoare 1961).
-        random = random * np.uint32(1664525) + np.uint32(1013904223)
-        pivot = boxes[order[low + (random >> np.uint32(8)) % np.uint32(high - low + 1)], axis]
+        random = (random * 1664525 + 1013904223) & 0xFFFFFFFF
+        pivot = boxes[order[low + (random >> 8) % (high - low + 1)], axis]
         i, j = low, high
         while i <= j:
             while boxes[order[i], axis] < pivot:

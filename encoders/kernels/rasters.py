@@ -8,28 +8,6 @@ from ytrue.jit import borrowed, kernel
 
 
 @kernel
-def read_runs(codes, runs):  # type: ignore[no-untyped-def]
-    """Write the run lengths of COCO's compressed string to runs; return how many there are.
-
-    codes (S,) uint8, a whole string; runs (S,) int64. Five bits a character, low ones first; bit 5
-    goes on, bit 4 of the last is the sign; from the fourth on a number is the difference to the run
-    before last. `ytrue.rle.RLE.from_coco` is its twin, with checks.
-    """
-    count, value, shift = 0, 0, 0
-    for code in codes:
-        bits = int(code) - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        runs[count] = value + runs[count - 2] if count > 2 else value
-        count, value, shift = count + 1, 0, 0
-    return count
-
-
-@kernel
 def write_masks(runs, starts, height, width, stride, masks, seen):  # type: ignore[no-untyped-def]
     """Write to masks (N, h, w) uint8, which are 0, the cells that each mask covers by half or more.
 

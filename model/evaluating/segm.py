@@ -175,8 +175,17 @@ def rle_of(mask: Mask) -> RLE:
 
 
 def _rasterised(parts: list[list[float]], height: int, width: int) -> Mask:
-    mask: Mask = coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
-    return mask
+    return rasterise(tuple(_ring(part) for part in parts), height, width)
+
+
+def _ring(part: list[float]) -> NDArray[np.float64]:
+    """Return a part x, y, x, y, ... as (V, 2) `(y, x)`; four numbers are a box to pycocotools."""
+    if len(part) < 4 or len(part) % 2:
+        raise ValueError(f"a polygon part of {len(part)} numbers")
+    if len(part) == 4:
+        x, y, width, height = part
+        part = [x, y, x, y + height, x + width, y + height, x + width, y]
+    return np.array(part, np.float64).reshape(-1, 2)[:, ::-1]
 
 
 def _each(function: Callable[[list[Mask]], Any], masks: list[Mask]) -> NDArray[np.float64]:

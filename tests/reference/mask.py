@@ -17,7 +17,7 @@ def pixels_of(encoder, objects, k):
         drawn = np.zeros((height, width), bool)
         for part in objects.polygons[k]:
             if len(part) > 2 and np.isfinite(part).all():
-                ring = np.clip(part[:, ::-1].astype(float), -1e5, 1e5).ravel().tolist()
+                ring = part[:, ::-1].astype(float).ravel().tolist()
                 coded = coco.frPyObjects([ring], height, width)[0]
                 drawn |= RLE.from_coco(coded["size"], coded["counts"]).decode().astype(bool)
         return drawn
