@@ -21,17 +21,15 @@ from numpy.typing import NDArray
 
 from ytrue import boxes
 from ytrue.annotations import Annotations, Example
-from ytrue.datasets.cropping import Mapping, cut_to_frame, swap_keypoints
+from ytrue.cutting import EVERYWHERE, cut
 from ytrue.datasets.pixels import (
     Pixels,
-    check_size,
-    crop_of_resized,
-    flipped,
     pad_to,
+    place_pixels,
     resize_pixels,
-    shrink_for,
+    shown_pixels,
 )
-from ytrue.resizing import ResizeMode, place
+from ytrue.resizing import Placement, ResizeMode, place, swap_keypoints
 
 Result = tuple[Pixels, Annotations, Counter[str]]
 Function = Callable[[Example, Pixels, np.random.Generator], tuple[Pixels, Annotations]]
@@ -46,13 +44,18 @@ class Job:
     frame: tuple[int, int]
     resize: ResizeMode
     pad: tuple[int, int, int]
-    keypoint_flips: Sequence[tuple[int, int]]
+    keypoint_flips: Sequence[tuple[int, int]] | None
     key: tuple[int, int, str]  # seed, epoch, image id
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the image."""
         return self.example.height, self.example.width
+
+    @property
+    def may_mirror(self) -> bool:
+        """Whether it is known which landmarks a mirrored image exchanges."""
+        return self.keypoint_flips is not None
 
     @property
     def where(self) -> str:
@@ -83,9 +86,7 @@ class Plain:
 
     def __call__(self, job: Job) -> Result:
         """Return the example fitted into the frame."""
-        placement = place(job.size, job.frame, job.resize)
-        mapping = Mapping(job.size, job.frame, placement.scale_y, placement.scale_x)
-        return _drawn(job, mapping, placement.size)
+        return _drawn(job, place(job.size, job.frame, job.resize))
 
 
 @dataclass(frozen=True)
@@ -111,42 +112,22 @@ class Light:
     def __call__(self, job: Job) -> Result:
         """Return the example at a random scale and place."""
         random = job.generator()
-        flip = bool(random.random() < self.flip)
-        placement = place(job.size, job.frame, job.resize)
+        flip = bool(random.random() < self.flip) and job.may_mirror
+        fitting = place(job.size, job.frame, job.resize).size
         factor = random.uniform(*self.scale)
-        size = tuple(max(1, round(side * factor)) for side in placement.size)
-        room = [size[axis] - job.frame[axis] for axis in (0, 1)]
-        shift = [-float(random.integers(0, slack + 1)) if slack > 0 else 0.0 for slack in room]
-        mapping = Mapping(
-            job.size, job.frame,
-            size[0] / job.size[0], size[1] / job.size[1], shift[0], shift[1], flip,
-        )  # fmt: skip
-        return _drawn(job, mapping, (size[0], size[1]), min_side=self.min_side)
+        height, width = (max(1, round(side * factor)) for side in fitting)
+        room = (height - job.frame[0], width - job.frame[1])
+        top, left = (int(random.integers(0, slack + 1)) if slack > 0 else 0 for slack in room)
+        placement = Placement(job.size, job.frame, (height, width), (top, left), flip)
+        return _drawn(job, placement, min_side=self.min_side)
 
 
-def _drawn(job: Job, mapping: Mapping, size: tuple[int, int], *, min_side: float = 1.0) -> Result:
-    """Return the example under a mapping that resizes the image to `size`."""
-    shrink = shrink_for(max(mapping.scale_y, mapping.scale_x))
-    pixels = job.read(shrink)
-    check_size(pixels, job.size, shrink=shrink, where=job.where)
-    if mapping.flip:
-        pixels = flipped(pixels)
-    pixels = _crop_resized(pixels, size, mapping, job.frame)
-    annotations, counts = mapping.apply(
-        job.example.annotations, keypoint_flips=job.keypoint_flips, min_side=min_side
+def _drawn(job: Job, placement: Placement, *, min_side: float = 1.0) -> Result:
+    pixels = place_pixels(job.read, placement, pad=job.pad, where=job.where)
+    annotations, counts = placement.apply_counted(
+        job.example.annotations, keypoint_flips=job.keypoint_flips or (), min_side=min_side
     )
-    return pad_to(pixels, job.frame, job.pad), annotations, counts
-
-
-def _crop_resized(
-    pixels: Pixels, size: tuple[int, int], mapping: Mapping, frame: tuple[int, int]
-) -> Pixels:
-    """Return the part of the resized image that the frame shows, making little more than that."""
-    if size[0] <= frame[0] and size[1] <= frame[1]:
-        return resize_pixels(pixels, size)
-    first = (int(-mapping.shift_y), int(-mapping.shift_x))
-    shown = (min(frame[0], size[0] - first[0]), min(frame[1], size[1] - first[1]))
-    return crop_of_resized(pixels, size, first, shown)
+    return pixels, annotations, counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,24 +177,27 @@ class Albumentations:
             self._own.compose = copy.deepcopy(self._compose)
         compose = self._own.compose
         compose.set_random_seed(job.number() % 2**32)
-        changed, annotations, lost = _through(compose, pixels, example.annotations, job)
+        changed, annotations, lost, mirrored = _through(compose, pixels, example.annotations)
         counts["dropped: transformed away"] += lost
+        if mirrored and annotations.keypoints is not None:
+            if job.keypoint_flips is None:
+                changed, annotations = _mirrored_back(changed, annotations)
+            else:
+                keypoints = swap_keypoints(annotations.keypoints, job.keypoint_flips)
+                annotations = annotations.replace(keypoints=keypoints)
         return _refitted(job, changed, annotations, counts, min_side=self.min_side)
 
 
 def _fitted(job: Job) -> tuple[Example, Pixels, Counter[str]]:
     """Return the example resized to its place in the frame, without the padding."""
-    placement = place(job.size, job.frame, job.resize)
-    shrink = shrink_for(max(placement.scale_y, placement.scale_x))
-    pixels = job.read(shrink)
-    check_size(pixels, job.size, shrink=shrink, where=job.where)
-    mapping = Mapping(job.size, placement.size, placement.scale_y, placement.scale_x)
-    annotations, counts = mapping.apply(job.example.annotations)
+    size = place(job.size, job.frame, job.resize).size
+    placement = Placement(job.size, size, size)
+    pixels = shown_pixels(job.read, placement, where=job.where)
+    annotations, counts = placement.apply_counted(job.example.annotations)
     example = Example(
-        job.example.image_id, job.example.path, *placement.size, annotations,
-        classes=job.example.classes,
-    )  # fmt: skip
-    return example, resize_pixels(pixels, placement.size), counts
+        job.example.image_id, job.example.path, *size, annotations, classes=job.example.classes
+    )
+    return example, pixels, counts
 
 
 def _refitted(
@@ -229,15 +213,18 @@ def _refitted(
             f"{job.where}: the augmentation returned {pixels.dtype} pixels of shape {pixels.shape}, "
             "expected uint8 (height, width, 3); leave normalising to pipeline(images=...)"
         )
-    size = pixels.shape[:2]
-    placement = place((size[0], size[1]), job.frame, job.resize)
-    if size[0] <= job.frame[0] and size[1] <= job.frame[1] and job.resize == "letterbox":
-        mapping = Mapping((size[0], size[1]), job.frame, 1.0, 1.0)
-    else:
-        mapping = Mapping((size[0], size[1]), job.frame, placement.scale_y, placement.scale_x)
-        pixels = resize_pixels(pixels, placement.size)
-    annotations, lost = mapping.apply(annotations.replace(content=None), min_side=min_side)
-    return pad_to(np.ascontiguousarray(pixels), job.frame, job.pad), annotations, counts + lost
+    height, width = pixels.shape[:2]
+    placement = place((height, width), job.frame, job.resize)
+    if height <= job.frame[0] and width <= job.frame[1] and job.resize == "letterbox":
+        placement = Placement((height, width), job.frame, (height, width))
+    # What was moved out of the image by now is no object of it.
+    moved, lost = cut(
+        annotations.replace(content=None, image_size=None), EVERYWHERE,
+        (0.0, 0.0, float(height), float(width)), min_side=min_side,
+    )  # fmt: skip
+    placed, left = placement.apply_counted(moved, min_side=min_side)
+    resized = resize_pixels(np.ascontiguousarray(pixels), placement.size)
+    return pad_to(resized, job.frame, job.pad), placed, counts + lost + left
 
 
 def _albumentations() -> Any:
@@ -265,9 +252,16 @@ def _rebuilt(compose: Any) -> Any:
         )
 
 
+def _mirrored_back(pixels: Pixels, annotations: Annotations) -> tuple[Pixels, Annotations]:
+    """Return a mirrored image as it is not: nobody knows which landmarks change names."""
+    size = (pixels.shape[0], pixels.shape[1])
+    return pixels[:, ::-1], Placement(size, size, size, flip=True).apply(annotations)
+
+
 def _through(
-    compose: Any, pixels: Pixels, annotations: Annotations, job: Job
-) -> tuple[Pixels, Annotations, int]:
+    compose: Any, pixels: Pixels, annotations: Annotations
+) -> tuple[Pixels, Annotations, int, bool]:
+    """Return what a Compose makes of an image, how many objects it drops and whether it mirrors."""
     height, width = pixels.shape[:2]
     # Three corners travel along: their order afterwards says whether the image was mirrored.
     corners = np.array([(0, 0), (0, width), (height, 0)], np.float32)
@@ -293,15 +287,13 @@ def _through(
     result = compose(**arguments)
     kept = np.asarray(result["object_index"], np.intp)
     moved = boxes.points_from_xy(np.asarray(result["keypoints"], np.float32).reshape(-1, 2))
-    changes: dict[str, Any] = {"content": None}
+    changes: dict[str, Any] = {"content": None, "image_size": None}
     start = 3
     if annotations.keypoints is not None:
         count = annotations.keypoints.shape[:2]
         placed = moved[start : start + count[0] * count[1]].reshape(*count, 2)
         start += count[0] * count[1]
         keypoints = np.concatenate((placed, annotations.keypoints[..., 2:]), axis=-1)
-        if _mirrored(moved[:3]):
-            keypoints = swap_keypoints(keypoints, job.keypoint_flips)
         changes["keypoints"] = keypoints
     if annotations.polygons is not None:
         changes["polygons"] = _outlines(moved[start:], lengths)
@@ -312,7 +304,8 @@ def _through(
         changes["masks"] = coded
     new = annotations.replace(**changes).select(kept)
     xyxy = np.asarray(result["bboxes"], np.float32).reshape(-1, 4)
-    return result["image"], new.replace(boxes=boxes.from_xyxy(xyxy)), len(annotations) - len(kept)
+    new = new.replace(boxes=boxes.from_xyxy(xyxy))
+    return result["image"], new, len(annotations) - len(kept), _mirrored(moved[:3])
 
 
 def _mirrored(corners: NDArray[np.float32]) -> bool:
@@ -400,6 +393,6 @@ def as_augment(augment: Any) -> Augment:
 
 
 __all__ = [
-    "Albumentations", "Augment", "Called", "Job", "Light", "NAMED", "Plain", "as_augment",
-    "cut_to_frame", "light", "strong",
+    "Albumentations", "Augment", "Called", "Job", "Light", "NAMED", "Plain", "as_augment", "light",
+    "strong",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
+from ytrue.datasets.values import as_number, short
 from ytrue.datasets.vetting import Names, locate_images, vet_objects, vet_shapes
 from ytrue.errors import Action, DataError, Problem
 from ytrue.rle import RLE
@@ -89,7 +90,14 @@ class DatasetBuilder:
         extra: Mapping[str, Any] | None = None,
         splits: tuple[str, ...] = (),
     ) -> int:
-        """Add an image and return its row; a size of 0 is read from the image's header."""
+        """Add an image and return its row.
+
+        A size of 0 is read from the image's header, as is one that no image has, which is listed.
+        """
+        if not (0 <= height < 2**31 and 0 <= width < 2**31):
+            said = f"a size of {short(width)}x{short(height)} (width x height): taken from the file"
+            self.problem("image-size-invalid", said, "kept", file=file, image_id=image_id)
+            height = width = 0
         self._files.append(file)
         self._image_ids.append(image_id)
         self._names.append(file_name)
@@ -125,15 +133,15 @@ class DatasetBuilder:
             extra: further fields, kept as they are.
         """
         row = len(self._ids)
-        parts = [np.asarray(part, np.float64).reshape(-1, 2) for part in polygons]
-        points = None if keypoints is None else np.asarray(keypoints, np.float64).reshape(-1, 3)
+        parts = [_floats(part).reshape(-1, 2) for part in polygons]
+        points = None if keypoints is None else _floats(keypoints).reshape(-1, 3)
         if box is None:
             box = tight_box(parts, mask, points)
         self._ids.append(row + 1 if annotation_id is None else annotation_id)
         self._image.append(image)
         self._label.append(label)
         self._crowd.append(crowd)
-        self._xywh.extend(boxes.to_xywh(np.asarray(box, np.float64)))
+        self._xywh.extend(boxes.to_xywh(_floats(box)))
         for part in parts:
             self._points.extend(part[:, ::-1].ravel())
             self._parts.append(len(self._points) // 2)
@@ -166,6 +174,7 @@ class DatasetBuilder:
             count = max(len(points) for points in self._keypoints.values())
             keypoints = np.full((n, count, 3), np.nan)
             for row, points in self._keypoints.items():
+                keypoints[row] = 0.0  # unlabelled beyond those that the object has
                 keypoints[row, : len(points)] = points
         objects = Objects(
             ids=self._ids,
@@ -196,6 +205,15 @@ class DatasetBuilder:
         return vetted(
             dataset, self._folder, Names(lambda row: self._files[row]), strict=self.strict
         )
+
+
+def _floats(values: ArrayLike) -> NDArray[np.float64]:
+    """Return numbers as float64; whole numbers beyond it are infinite."""
+    try:
+        return np.asarray(values, np.float64)
+    except OverflowError:
+        given = np.asarray(values, object)
+        return np.array([as_number(value) for value in given.flat]).reshape(given.shape)
 
 
 def tight_box(

@@ -1,10 +1,11 @@
 """CRC-32C, the checksum of TFRecord files, compiled."""
 
 import numpy as np
-from numba import njit
+
+from ytrue.jit import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def crc32c(data, table):  # type: ignore[no-untyped-def]
     """Return the CRC-32C of data (N,) uint8; table (256,) uint32."""
     crc = np.uint32(0xFFFFFFFF)

@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from ytrue import boxes
 from ytrue.datasets.building import numbers, raise_first, tight_box, vetted
-from ytrue.datasets.cococolumns import Columns, as_id, as_number, known_id, short
+from ytrue.datasets.cococolumns import Columns
 from ytrue.datasets.cocojson import blocks_of, read_annotations, top_keys
 from ytrue.datasets.cocowriting import write as write
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder, choose_folder, folders_around
 from ytrue.datasets.skeletons import Flips, flips_of_record, unknown_flips
+from ytrue.datasets.values import as_id, as_number, known_id, short
 from ytrue.datasets.vetting import Names, vet_shapes
-from ytrue.errors import Action, DataError
+from ytrue.errors import Action, DataError, Problem
 from ytrue.limits import MAX_COORDINATE
 from ytrue.rle import RLE
 
@@ -111,10 +112,8 @@ def _dataset(
 ) -> Dataset:
     """Return the dataset: ids resolved, images located, everything vetted."""
     if columns.halves:
-        detail = f"{columns.halves} halves of characters (\\ud800 and the like) in texts"
-        columns.report(
-            "text-invalid", f"{detail}: each is read as \N{REPLACEMENT CHARACTER}", "kept"
-        )
+        detail = "texts hold halves of characters (\\ud800 and the like): read as \ufffd"
+        columns.report("text-invalid", detail, "kept")
     columns.number()
     classes, class_ids, keypoint_names, flips = _categories(columns, rest)
     images = _images(columns, rest)
@@ -155,9 +154,8 @@ def _dataset(
         folder = choose_folder(folders_around(columns.path), names) or columns.path.parent
     found = Folder(folder, allow_outside=allow_outside) if locate and folder else None
     images = _named_by_urls(columns, images, found)
-    if objects.keypoints is not None and flips is None:
-        problem = unknown_flips(keypoint_names, str(columns.path))
-        columns.report(problem.kind, problem.detail, problem.action)
+    flips, said = _flips(columns, keypoint_names, flips, objects)
+    columns.problems += said  # no fault of the file: `strict` does not raise it
     dataset = Dataset(
         source=columns.path,
         format="coco",
@@ -219,7 +217,6 @@ def _landmarks(
     """Return the landmarks' names and flips, which the first category that has any tells."""
     having = [r for r in records if isinstance(r.get("keypoints"), list) and r["keypoints"]]
     if not having:
-        # Not known of how many landmarks, if any, by what names: of none none has a side.
         return (), None if columns.keypoints else ()
     first = having[0]
     names = tuple(str(name) for name in first["keypoints"])
@@ -238,9 +235,19 @@ def _landmarks(
     try:
         return names, flips_of_record(first, names)
     except ValueError as error:
-        problem = unknown_flips(names, str(columns.path), str(error))
-        columns.report(problem.kind, problem.detail, problem.action)
+        columns.report("keypoints-invalid", str(error), "dropped")
         return names, None
+
+
+def _flips(
+    columns: Columns, names: Sequence[str], flips: Flips | None, objects: Objects
+) -> tuple[Flips | None, list[Problem]]:
+    """Return the flips, and what to say where they are not known but asked for."""
+    if flips is not None or objects.keypoints is None:
+        return flips, []
+    if objects.keypoints.shape[1] == 1 and not names:
+        return (), []
+    return None, [unknown_flips(names, str(columns.path))]
 
 
 def _in_order(ids: Mapping[Id, str] | set[Id]) -> tuple[Id, ...]:
@@ -376,7 +383,7 @@ def _report_unknown(
     columns: Columns, where: NDArray[np.bool_], kind: str, noun: str, ids: Sequence[Id]
 ) -> None:
     for row in np.flatnonzero(where).tolist():
-        detail = f"{noun} {ids[row]!r} is not in the file's list"
+        detail = f"{noun} {short(ids[row])} is not in the file's list"
         columns.report_row(kind, detail, "dropped", row)
 
 

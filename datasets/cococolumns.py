@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ytrue.datasets.building import raise_first
 from ytrue.datasets.cocojson import BROKEN
 from ytrue.datasets.dataset import Id
+from ytrue.datasets.values import as_id, as_number, is_number, known_id, short
 from ytrue.errors import Action, DataError, Problem
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Columns:
         path: the file, for messages.
         strict: raise with the first problem.
         large: whether compiled code is worth loading.
-        halves: how many halves of characters were replaced in texts.
+        halves: whether halves of characters were replaced in texts.
         unnumbered: rows of annotations without an id of their own; it is 0 so far.
         no_box: row -> what stands for a box that is none, "" where nothing does.
         texts: how many annotations have numbers written as text.
@@ -70,7 +71,7 @@ class Columns:
     path: Path
     strict: bool
     large: bool
-    halves: int = 0
+    halves: bool = False
     problems: list[Problem] = field(default_factory=list)
     ids: Ids = field(default_factory=lambda: array("q"))
     image_ids: Ids = field(default_factory=lambda: array("q"))
@@ -124,9 +125,14 @@ class Columns:
         self.category_ids = _with_ids(self.category_ids, [a.category_id for a in annotations])
         self.area.extend([nan if a.area is None else a.area for a in annotations])
         self.crowd.extend([1 if a.iscrowd else 0 for a in annotations])
-        found: list[Sequence[float]] = [a.bbox for a in annotations]
+        found: list[Sequence[Any]] = [a.bbox for a in annotations]
         if any(len(box) != 4 for box in found):
-            found = [self._box(row, box) for row, box in enumerate(found, first)]
+            found = [
+                box
+                if len(box) == 4
+                else self._box(row, [int(n) if n.is_integer() else n for n in box])
+                for row, box in enumerate(found, first)
+            ]
         self.xywh.frombytes(struct.pack(f"{4 * len(found)}d", *chain.from_iterable(found)))
         for row, a in enumerate(annotations, first):
             if a.keypoints:
@@ -205,7 +211,7 @@ class Columns:
         self.ids = _with_ids(self.ids, [0 if own is None else own])
         self.image_ids = _with_ids(self.image_ids, [image_id])
         self.category_ids = _with_ids(self.category_ids, [category_id])
-        self.area.append(as_number(fields.get("area")))
+        self.area.append(self._area(row, fields.get("area")))
         crowd = fields.get("iscrowd")
         self.crowd.append(1 if crowd is True or abs(as_number(crowd)) > 0 else 0)
         self.xywh.extend(self._box(row, fields.get("bbox")))
@@ -227,13 +233,22 @@ class Columns:
         if what:
             raise DataError(what, where=self.path, do="use the instances file of the same images")
 
+    def _area(self, row: int, given: Any) -> float:
+        """Return the area, nan where there is none; NaN is what a table writes for none."""
+        number = as_number(given)
+        if abs(number) < float("inf") or given is None or given != given:
+            return number
+        detail = f"its area is {short(given)}, expected a number of pixels: the box's is taken"
+        self.report_row("area-invalid", detail, "kept", row)
+        return float("nan")
+
     def _box(self, row: int, given: Any) -> Sequence[float]:
         """Return x, y, width, height; note what stands there instead."""
         if isinstance(given, str):
             values: Any = given.strip("[]() ").replace(",", " ").split()
         else:
             values = given
-        if isinstance(values, list) and len(values) == 4 and all(map(_is_number, values)):
+        if isinstance(values, list) and len(values) == 4 and all(map(is_number, values)):
             self.texts += any(isinstance(value, str) for value in values)
             return [as_number(value) for value in values]
         absent = given is None or given == []
@@ -251,10 +266,10 @@ class Columns:
                 self.report_row("mask-invalid", detail, "dropped", row)
             return
         parts = segmentation if isinstance(segmentation, list) else [segmentation]
-        if parts and all(map(_is_number, parts)):
+        if parts and all(map(is_number, parts)):
             parts = [parts]  # one polygon that is not wrapped in a list
         for part in parts:
-            if not isinstance(part, list) or not all(map(_is_number, part)):
+            if not isinstance(part, list) or not all(map(is_number, part)):
                 detail = f"a polygon part of a foreign form: {short(part)}"
                 self.report_row("polygon-invalid", detail, "dropped", row)
             elif len(part) < 6 or len(part) % 2:
@@ -314,29 +329,6 @@ class Columns:
         self.report("annotation-unnumbered", detail, "kept")
 
 
-def as_id(value: Any) -> Id:
-    """Return an id: a text or a whole number.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, str, float)):
-        raise TypeError(f"{short(value)} is no id")
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise TypeError(f"{value!r} is no id")
-        return int(value)
-    return value
-
-
-def known_id(value: Any) -> Id | None:
-    """Return an id, None where it is none."""
-    try:
-        return as_id(value)
-    except TypeError:
-        return None
-
-
 def _needed(fields: Mapping[str, Any], key: str) -> Id:
     if fields.get(key) is None:
         raise TypeError(f"it has no {key}")
@@ -344,32 +336,6 @@ def _needed(fields: Mapping[str, Any], key: str) -> Id:
         return as_id(fields[key])
     except TypeError as error:
         raise TypeError(f"its {key}: {error}") from None
-
-
-def as_number(value: Any) -> float:
-    """Return a number, also one that is written as text; nan where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return float("nan")
-    if isinstance(value, str) and "_" in value:  # Python's own way to group digits
-        return float("nan")
-    try:
-        return float(value)
-    except ValueError:
-        return float("nan")
-    except OverflowError:  # an integer of more than 308 digits
-        return float("inf") if int(value) > 0 else float("-inf")
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() == "nan" or as_number(value) == as_number(value)
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def short(value: Any) -> str:
-    """Return what a value reads as, not too long for a message."""
-    said = repr(value)
-    return said if len(said) <= 60 else said[:57] + "..."
 
 
 def _extend(column: array[Any], values: NDArray[Any]) -> None:

@@ -38,8 +38,8 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 class Sink(Protocol):
     """Where annotations go."""
 
-    halves: int
-    """How many halves of characters stood in texts."""
+    halves: bool
+    """Whether there are halves of characters in texts."""
 
     def take(self, block: bytes) -> bool:
         """Append a JSON list of annotations; return False, having done nothing, if it is none."""
@@ -96,8 +96,10 @@ def _whole_characters(text: str, sink: Sink) -> str:
         return text
 
     def whole(escape: re.Match[str]) -> str:
-        sink.halves += escape[1] is not None
-        return "\\ufffd" if escape[1] else escape[0]
+        if not escape[1]:
+            return escape[0]
+        sink.halves = True
+        return "\\ufffd"
 
     return _ESCAPE.sub(whole, text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from ytrue.datasets.dataset import Dataset
 from ytrue.datasets.imagefiles import leaves_folder, safe_name, safe_target
 from ytrue.datasets.loading import format_module
 from ytrue.datasets.splits import is_split_name
+from ytrue.datasets.yolo import image_names
 from ytrue.errors import DataError, Problem
 from ytrue.files import staged
 
@@ -49,18 +51,27 @@ def convert(
     lost: list[Problem] = []
     if copy_images:
         dataset, lost = _with_safe_names(dataset)
+    names = _written_names(dataset, to)
     if to != "coco" or copy_images:
-        _check_names(dataset, full=to == "coco")
+        _check_names(dataset, names, full=to == "coco")
     if not force:
-        _check_free(dataset, target, folder, copy_images=copy_images)
+        _check_free(target, folder, names if copy_images else [])
     with staged(folder) as stage:
         if to == "coco":
             lost += _write_coco(dataset, stage, target.name if one_file else "")
         else:
             lost += format_module(to).write(dataset, stage)
         if copy_images:
-            lost += _copy_images(dataset, stage / "images", full=to == "coco")
+            lost += _copy_images(dataset, stage / "images", names)
     return lost
+
+
+def _written_names(dataset: Dataset, to: str) -> list[str]:
+    """Return the name in `images/` of each image."""
+    if to == "yolo":
+        return image_names(dataset)
+    every = dataset.images.file_names
+    return list(every) if to == "coco" else [Path(name).name for name in every]
 
 
 def _is_file(out: Path, to: str) -> bool:
@@ -128,10 +139,10 @@ def _check_place(dataset: Dataset, to: str, target: Path) -> None:
         )
 
 
-def _check_names(dataset: Dataset, *, full: bool) -> None:
+def _check_names(dataset: Dataset, names: Sequence[str], *, full: bool) -> None:
     seen: dict[str, str] = {}
-    for name in dataset.images.file_names:
-        key = name if full else Path(name).stem
+    for name, written in zip(dataset.images.file_names, names, strict=True):
+        key = written if full else str(Path(written).with_suffix(""))
         if key in seen:
             raise DataError(
                 f"images {seen[key]!r} and {name!r} would both be written as {key!r}",
@@ -141,12 +152,12 @@ def _check_names(dataset: Dataset, *, full: bool) -> None:
         seen[key] = name
 
 
-def _check_free(dataset: Dataset, target: Path, folder: Path, *, copy_images: bool) -> None:
+def _check_free(target: Path, folder: Path, names: Sequence[str]) -> None:
     """Raise DataError where something is there already: two datasets in one folder are neither."""
     there = [target] if target.is_file() or (target.is_dir() and any(target.iterdir())) else []
-    if copy_images and not there:
-        names = (folder / "images" / name for name in dataset.images.file_names)
-        there = [path for path in names if path.exists()][:1]
+    if not there:
+        paths = (folder / "images" / name for name in names)
+        there = [path for path in paths if path.exists()][:1]
     if there:
         raise DataError(
             "there is something already", where=there[0],
@@ -154,12 +165,12 @@ def _check_free(dataset: Dataset, target: Path, folder: Path, *, copy_images: bo
         )  # fmt: skip
 
 
-def _copy_images(dataset: Dataset, folder: Path, *, full: bool) -> list[Problem]:
+def _copy_images(dataset: Dataset, folder: Path, names: Sequence[str]) -> list[Problem]:
     """Write the images; return those that are not there."""
     folder.mkdir(parents=True)
     missing = []
-    for row, name in enumerate(dataset.images.file_names):
-        target = safe_target(folder, name if full else Path(name).name)
+    for row, name in enumerate(names):
+        target = safe_target(folder, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         if dataset.store is not None:
             target.write_bytes(dataset.store.image_bytes(dataset.images.ids[row]))

@@ -214,6 +214,7 @@ class Dataset:
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]  # also from the end, IndexError beyond
         rows, objects = self.rows_of(index), self.objects
+        height, width = int(self.images.height[index]), int(self.images.width[index])
         keypoints = None
         if objects.keypoints is not None:
             keypoints = boxes.points_from_xy(np.nan_to_num(objects.keypoints[rows]))
@@ -231,12 +232,13 @@ class Dataset:
             keypoints=keypoints,
             polygons=polygons,
             masks=masks,
+            image_size=(height, width),
         )
         return Example(
             image_id=self.images.ids[index],
             path=Path(self.images.paths[index]),
-            height=int(self.images.height[index]),
-            width=int(self.images.width[index]),
+            height=height,
+            width=width,
             annotations=annotations,
             annotation_ids=tuple(objects.ids[row] for row in rows.tolist()),
             classes=self.classes,

@@ -1,55 +1,61 @@
-"""LabelMe JSON: one file for each image, shapes drawn by hand.
+"""LabelMe JSON, also as X-AnyLabeling and labelme's own successors write it: one file an image.
 
-polygon, rectangle (two corners), circle (centre and a point on it, drawn as a polygon of 36
-vertices) and point. Shapes of one `group_id` and label are one object: polygons its parts, points
-its keypoints, in the order of their labels. A point without a group is listed and dropped, as it
-has no extent; so are lines.
+Shapes that are objects: polygon, rectangle (two corners, or four), rotation and oriented_rectangle
+(four corners, a polygon), circle (centre and a point on it, drawn as a polygon of 36 vertices) and
+mask. Shapes of one `group_id` and label are one object: polygons its parts, points its keypoints, in
+the order of their labels. A point without a group is listed and dropped, as it has no extent; so are
+lines and whatever else. `datasets/labelmeshapes.py` reads one shape; here they become a dataset.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue import boxes
+from ytrue.datasets.annotationfiles import Walk, spread, walk
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.outlines import differs_from_outline
+from ytrue.datasets.imagefiles import Folder, leaves_folder, read_header
+from ytrue.datasets.labelmeshapes import Shape, embedded_size, read_mask, read_shape, sides_of
+from ytrue.datasets.labelmewriting import write
 from ytrue.datasets.pairing import Pairing, image_ids
-from ytrue.datasets.textfiles import read_bytes
-from ytrue.errors import DataError, Problem
+from ytrue.datasets.skeletons import flips_of_names, unknown_flips
+from ytrue.datasets.splits import is_split_name, split_name
+from ytrue.datasets.textfiles import read_bytes, read_json
+from ytrue.errors import DataError
+from ytrue.rle import RLE
 
-_PLACES: Final = ("*.json", "*/*.json", "*/*/*.json")
-_CIRCLE_VERTICES: Final = 36
-_OUTLINES: Final = ("polygon", "rectangle", "circle")
+__all__ = ["read", "recognises", "write"]
+
+_KNOWN: Final = frozenset(
+    ("version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor",
+     "fillColor")
+)  # fmt: skip
 
 
 def recognises(source: Path) -> bool:
-    """Return whether a file, or the first JSON file of a folder, is LabelMe's."""
-    return bool(_files(source))
-
-
-def _files(source: Path) -> list[Path]:
+    """Return whether a JSON file, or most of some JSON files of a folder, are LabelMe's."""
     if not source.is_dir():
-        return [source] if source.suffix.lower() == ".json" and _looks_like(source) else []
-    for pattern in _PLACES:
-        found = [path for path in sorted(source.glob(pattern)) if _looks_like(path)]
-        if found:
-            return found
-    return []
+        return source.suffix.lower() == ".json" and bool(_looks_right(source))
+    told = [_looks_right(file) for file in spread(walk(source, (".json",)).files)]
+    return any(told) and 2 * sum(map(bool, told)) >= sum(answer is not None for answer in told)
 
 
-def _looks_like(path: Path) -> bool:
-    data = path.read_bytes()
-    return b'"shapes"' in data and b'"imagePath"' in data
+def _looks_right(file: Path) -> bool | None:
+    """Return whether a file is LabelMe's, None where it cannot be read."""
+    try:
+        data = read_bytes(file)
+    except DataError:
+        return None
+    return b'"shapes"' in data and any(
+        key in data for key in (b'"imagePath"', b'"imageData"', b'"shape_type"', b'"points"')
+    )
 
 
 def read(
@@ -60,260 +66,309 @@ def read(
     split: str | None = None,
     allow_outside: bool = False,
 ) -> Dataset:
-    """Read a folder of LabelMe files, or one file. Labels follow the sorted class names.
+    """Read a folder of LabelMe files, to any depth, or one file. Labels follow the sorted names.
 
     Raises:
         DataError: no LabelMe file, or (one file only, or strict) an unreadable one.
     """
-    del split, allow_outside
-    files = _files(source)
+    del split
+    found = walk(source, (".json",)) if source.is_dir() else Walk([source])
+    files, faults = _parse_all(found.files, alone=not source.is_dir())
     if not files:
+        first = f" ({faults[0].what})" if faults else ""
         raise DataError(
-            "no LabelMe JSON in it", where=source, do="name the folder of the JSON files"
+            f"no LabelMe JSON in it{first}", where=source, do="name the folder of the JSON files"
         )
-    pairing = Pairing(files, images)
-    builder = DatasetBuilder(source, format="labelme", images=pairing.root, strict=strict)
-    parsed: list[tuple[Path, dict[str, Any]]] = []
-    for file in files:
-        try:
-            parsed.append((file, _parse(file)))
-        except DataError as error:
-            if len(files) == 1:
-                raise
-            builder.problem("annotation-invalid", str(error), "dropped", file=str(file))
-    shapes = [s for _, content in parsed for s in content["shapes"] if isinstance(s, dict)]
-    classes = sorted({str(s.get("label")) for s in shapes if _kind(s) in _OUTLINES})
-    points = sorted(
-        {
-            str(s.get("label"))
-            for s in shapes
-            if _kind(s) == "point" and s.get("group_id") is not None
-        }
+    places = _images_of(files, images, allow_outside)
+    root = Path(os.path.commonpath([Path(place.path).parent for place in places]))
+    builder = DatasetBuilder(
+        source, format="labelme", images=root, strict=strict, allow_outside=allow_outside
     )
-    ids = image_ids([file for file, _ in parsed])
-    for file, content in parsed:
-        _add(builder, pairing, file, ids[file], content, classes, points)
-    return builder.finish(classes=classes, class_ids=classes, keypoint_names=points)
-
-
-def _parse(file: Path) -> dict[str, Any]:
-    try:
-        content = msgspec.json.decode(read_bytes(file))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not valid JSON ({error})", where=file, do="export it again") from None
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise DataError("no list of shapes in it", where=file, do="expected a LabelMe file")
-    return content
-
-
-def _kind(shape: Mapping[str, Any]) -> str:
-    return str(shape.get("shape_type") or "polygon")
-
-
-def _add(
-    builder: DatasetBuilder, pairing: Pairing, file: Path, image_id: str, content: Mapping[str, Any],
-    classes: Sequence[str], point_names: Sequence[str],
-) -> None:  # fmt: skip
-    file_name, renamed = pairing.find(file, str(content.get("imagePath") or ""))
-    size = [content.get(name) for name in ("imageHeight", "imageWidth")]
-    known = all(isinstance(side, (int, float)) and side > 0 for side in size)
-    height, width = (int(side) if known and side is not None else 0 for side in size)
-    embedded = content.get("imageData")
-    if not (pairing.root / file_name).is_file() and isinstance(embedded, str) and embedded:
-        detail = "the pixels are embedded in the file and lie nowhere else: save them as an image to train on it"
-        builder.problem("image-embedded", detail, "kept", file=str(file), image_id=image_id)
-        if not known:
-            try:
-                height, width = _embedded_size(embedded, file)
-            except DataError as error:
-                builder.problem(
-                    "image-unreadable", str(error), "kept", file=str(file), image_id=image_id
-                )
-    row = builder.image(
-        file=str(file), image_id=image_id, file_name=file_name, height=height, width=width
-    )
-    if renamed:
-        detail = f"the file names {content.get('imagePath')!r}, {file_name!r} is used"
-        builder.problem("image-renamed", detail, "kept", file=str(file), image_id=image_id)
-    for group in _groups(builder, file, image_id, content["shapes"]):
-        outlines = [(shape, outline) for shape, outline in group if _kind(shape) != "point"]
-        if not outlines:
-            builder.problem(
-                "shape-unsupported", f"points of group {group[0][0].get('group_id')!r} without an outline or box",
-                "dropped", file=str(file), image_id=image_id,
-            )  # fmt: skip
+    found.report(builder)
+    for fault in faults:
+        builder.problem(fault.kind, fault.what, fault.action, file=str(fault.file))
+    objects = [_objects(file, builder) for file in files]
+    every = [thing for things in objects for thing in things]
+    classes = sorted({thing.label for thing in every})
+    points = sorted({shape.label for thing in every for shape in thing.points})
+    label_of = {name: label for label, name in enumerate(classes)}
+    claimed: dict[str, Path] = {}
+    for file, place, things in zip(files, places, objects, strict=True):
+        if place.found and place.path in claimed:
+            detail = (
+                f"{place.path!r} is the image of {claimed[place.path]}, too: this file is not read"
+            )
+            builder.problem("image-claimed-twice", detail, "dropped", **file.where)
             continue
-        keypoints = np.zeros((len(point_names), 3)) if point_names else None
-        for shape, outline in group:
-            if _kind(shape) == "point" and keypoints is not None:
-                name = str(shape.get("label"))
-                if keypoints[point_names.index(name), 2]:
-                    builder.problem(
-                        "shape-unsupported", f"group {shape.get('group_id')!r} has two points {name!r}",
-                        "dropped", file=str(file), image_id=image_id,
-                    )  # fmt: skip
-                    continue
-                keypoints[point_names.index(name)] = (*outline[0], 2)
-        every = np.concatenate([outline for _, outline in outlines])
-        boxed = all(_kind(shape) == "rectangle" for shape, _ in outlines)
-        builder.object(
-            row,
-            label=classes.index(str(outlines[0][0].get("label"))),
-            box=(*every.min(axis=0), *every.max(axis=0)),
-            polygons=[] if boxed else [outline for _, outline in outlines],
-            keypoints=keypoints,
-        )
+        claimed[place.path] = file.path
+        row, size = _add_image(builder, file, place, os.path.relpath(place.path, root), source)
+        for thing in things:
+            _add_object(builder, row, size, file, thing, label_of[thing.label], points)
+    flips = flips_of_names(points)
+    if flips is None:
+        missing = unknown_flips(points, str(source))
+        builder.problem(missing.kind, missing.detail, missing.action)
+    return builder.finish(
+        classes=classes, class_ids=classes, keypoint_names=points, keypoint_flips=flips
+    )
 
 
-def _embedded_size(data: str, file: Path) -> tuple[int, int]:
-    from PIL import Image
+@dataclass(frozen=True)
+class _File:
+    """One LabelMe file, without the pixels in it."""
 
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-            return image.size[1], image.size[0]
-    except (OSError, ValueError):
-        raise DataError(
-            "the embedded image cannot be read", where=file, do="export it again"
-        ) from None
+    path: Path
+    content: Mapping[str, Any]
+    embedded: bool  # whether it holds the image itself
+    image_id: str = ""
+
+    @property
+    def where(self) -> dict[str, str]:
+        return {"file": str(self.path), "image_id": self.image_id}
+
+    @property
+    def named(self) -> str:
+        """The image that it names, "" where it names none."""
+        name = self.content.get("imagePath")
+        return name if isinstance(name, str) else ""
 
 
-_Group = list[tuple[Mapping[str, Any], NDArray[np.float64]]]
-_Key = tuple[Any, ...]  # ("alone", number) or ("group", group id, label; None for points)
+@dataclass(frozen=True)
+class _Fault:
+    file: Path
+    kind: str
+    what: str
+    action: Any
 
 
-def _groups(
-    builder: DatasetBuilder, file: Path, image_id: str, shapes: Sequence[Any]
-) -> list[_Group]:
-    """Return the shapes by object, each with its outline (V, 2) y, x.
+def _parse_all(paths: Sequence[Path], *, alone: bool) -> tuple[list[_File], list[_Fault]]:
+    """Return the LabelMe files, and what is wrong with the others; a file that is alone raises."""
+    files: list[_File] = []
+    faults: list[_Fault] = []
+    for path in paths:
+        try:
+            content = read_json(path)
+        except DataError as error:
+            if alone:
+                raise
+            faults.append(_Fault(path, "annotation-invalid", error.what, "dropped"))
+            continue
+        if isinstance(content, dict) and isinstance(content.get("shapes"), list):
+            embedded = content.pop("imageData", None)
+            files.append(_File(path, content, isinstance(embedded, str) and bool(embedded)))
+        elif isinstance(content, dict) and "shapes" in content:
+            faults.append(_Fault(path, "annotation-invalid", "its shapes are no list", "dropped"))
+        else:
+            faults.append(_Fault(path, "file-unread", "no LabelMe file: not read", "ignored"))
+    ids = image_ids([file.path for file in files])
+    return [replace(file, image_id=ids[file.path]) for file in files], faults
+
+
+# The image of each file.
+
+
+@dataclass(frozen=True)
+class _Place:
+    path: str  # absolute
+    found: bool
+    renamed: str = ""  # why it is not the file that is named, "" where it is
+
+
+def _images_of(files: Sequence[_File], images: Path | None, allow_outside: bool) -> list[_Place]:
+    """Return the image of each file, existing or not.
+
+    LabelMe names it relative to its own folder, with either slash. Where there is none, or the
+    images folder is given, it is looked for by name and stem, as for other formats.
+    """
+    folders: dict[str, Folder] = {}
+    pairing = Pairing([file.path for file in files], images)
+    places = []
+    for file in files:
+        place = None if images else _as_named(file, folders, allow_outside)
+        if place is None:
+            name, renamed = pairing.find(file.path, PureWindowsPath(file.named).name)
+            path = pairing.root.absolute() / name
+            why = f"the file names {file.named!r}, {name!r} is used" if renamed else ""
+            place = _Place(os.path.normpath(path), path.is_file(), why)
+        places.append(place)
+    return places
+
+
+def _as_named(file: _File, folders: dict[str, Folder], allow_outside: bool) -> _Place | None:
+    """Return the image that a file names relative to its own folder.
+
+    One of the file's own stem beside it is preferred to another that is named: files are renamed
+    more often than what is written in them.
+    """
+    relative = not leaves_folder(file.named.lstrip("./\\")) and file.named[:1] not in ("/", "\\")
+    if not file.named or not (relative or allow_outside):
+        return None
+    target = file.path.parent.absolute() / file.named.replace("\\", "/")
+    folder, base = os.path.split(os.path.normpath(target))
+    there = folders.setdefault(folder, Folder(Path(folder)))
+    found = there.find(base)
+    own = there.find(f"{file.path.stem}{Path(base).suffix}")
+    if own.name and own.name != found.name:
+        beside = f"; {found.name!r} is there, too" if found.name else ""
+        why = f"the file names {file.named!r}, {own.name!r} is of its own name{beside}"
+        return _Place(own.path, Path(own.path).is_file(), why)
+    if not found.name:
+        return None
+    why = "" if found.named else f"{file.named!r} is not there, {found.name!r} is used"
+    return _Place(found.path, Path(found.path).is_file(), why)
+
+
+def _add_image(
+    builder: DatasetBuilder, file: _File, place: _Place, name: str, source: Path
+) -> tuple[int, tuple[int, int]]:
+    """Add a file's image; return its row and (height, width), zeros where nothing tells."""
+    height, width = sides_of(file.content)
+    if not (height and width) and any(file.content.get(k) for k in ("imageHeight", "imageWidth")):
+        said = f"imageHeight {_short(file, 'imageHeight')}, imageWidth {_short(file, 'imageWidth')}"
+        detail = f"{said}: no size of an image, the image's own is taken"
+        builder.problem("annotation-invalid", detail, "kept", **file.where)
+    if file.embedded and not place.found:
+        detail = "the pixels are embedded in the file and lie nowhere else: save them as an image to train on it"
+        builder.problem("image-embedded", detail, "kept", **file.where)
+    if not (height and width) and (place.found or file.embedded):
+        try:
+            height, width = _own_size(file, place)
+        except DataError as error:
+            if not place.found:  # else it is said where all images are looked at
+                builder.problem("image-unreadable", str(error), "kept", **file.where)
+    if place.renamed:
+        builder.problem("image-renamed", place.renamed, "kept", **file.where)
+    inside = file.path.relative_to(source).parts[:-1] if source.is_dir() else ()
+    extra = {
+        k: v for k, v in file.content.items() if k not in _KNOWN and v not in ("", None, {}, [])
+    }
+    row = builder.image(
+        **file.where, file_name=name, height=height, width=width, extra=extra or None,
+        splits=tuple(split_name(part) for part in inside if is_split_name(part))[:1],
+    )  # fmt: skip
+    return row, (height, width)
+
+
+def _short(file: _File, key: str) -> str:
+    return repr(file.content.get(key))[:40]
+
+
+def _own_size(file: _File, place: _Place) -> tuple[int, int]:
+    if place.found:
+        return read_header(place.path).shown
+    return embedded_size(read_json(file.path)["imageData"], file.path)
+
+
+# The objects of each file.
+
+
+@dataclass
+class _Object:
+    """The shapes of one object: outlines or masks, and points."""
+
+    outlines: list[Shape] = field(default_factory=list)
+    points: list[Shape] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        return self.outlines[0].label
+
+
+def _objects(file: _File, builder: DatasetBuilder) -> list[_Object]:
+    """Return a file's objects in the order of their first shapes, and list the shapes of none.
 
     A group of outlines with several labels is several objects; its points go to the first.
     """
-    groups: dict[_Key, _Group] = {}
-    for number, shape in enumerate(shapes):
+    objects: dict[Any, _Object] = {}
+    owners: dict[Any, _Object] = {}
+    shapes = list(_shapes(file, builder))
+    for shape in shapes:
+        if shape.kind != "point":
+            key = ("alone", shape.number) if shape.group is None else (shape.group, shape.label)
+            objects.setdefault(key, _Object()).outlines.append(shape)
+            owners.setdefault(shape.group, objects[key])
+    for shape in shapes:
+        if shape.kind == "point":
+            fault = _point_fault(shape, None if shape.group is None else owners.get(shape.group))
+            if fault:
+                _report(builder, file, shape.number, "shape-unsupported", fault)
+            else:
+                owners[shape.group].points.append(shape)
+    return list(objects.values())
+
+
+def _point_fault(point: Shape, owner: _Object | None) -> str:
+    if point.group is None:
+        return f"a point {point.label!r}: of no group, it has no extent"
+    if owner is None:
+        return f"a point {point.label!r}: its group {point.group!r} has no outline or box"
+    if any(other.label == point.label for other in owner.points):
+        return f"a point {point.label!r}: group {point.group!r} has two of that name"
+    return ""
+
+
+def _shapes(file: _File, builder: DatasetBuilder) -> Iterable[Shape]:
+    for number, given in enumerate(file.content["shapes"]):
         try:
-            outline = _outline(shape)
-            group = shape.get("group_id")
-            if not isinstance(group, (int, float, str, type(None))):
-                raise ValueError(f"group_id is {group!r}")
-        except (KeyError, TypeError, ValueError) as error:
-            kind = _kind(shape) if isinstance(shape, dict) else type(shape).__name__
-            builder.problem(
-                "shape-unsupported", f"shape {number}, a {kind}: {error}", "dropped",
-                file=str(file), image_id=image_id,
-            )  # fmt: skip
-            continue
-        label = None if _kind(shape) == "point" else str(shape.get("label"))
-        key: _Key = ("alone", number) if group is None else ("group", group, label)
-        groups.setdefault(key, []).append((shape, outline))
-    return _with_points(groups)
+            yield read_shape(given, number)
+        except ValueError as error:
+            _report(builder, file, number, "shape-unsupported", str(error))
 
 
-def _with_points(groups: Mapping[_Key, _Group]) -> list[_Group]:
-    """Give the points of each group to the first outlined object of that group."""
-    first = {
-        key[1]: key for key in reversed(list(groups)) if key[0] == "group" and key[2] is not None
-    }
-    owned = {
-        key: first[key[1]]
-        for key in groups
-        if key[0] == "group" and key[2] is None and key[1] in first
-    }
-    whole = {key: list(group) for key, group in groups.items() if key not in owned}
-    for points, owner in owned.items():
-        whole[owner] += groups[points]
-    return list(whole.values())
+def _report(
+    builder: DatasetBuilder, file: _File, number: int, kind: str, what: str, action: Any = "dropped"
+) -> None:
+    builder.problem(
+        kind, f"shape {number}, {what}", action, annotation_id=_id(file, number), **file.where
+    )
 
 
-def _outline(shape: Any) -> NDArray[np.float64]:
-    if not isinstance(shape, dict):
-        raise TypeError("not a JSON object")
-    points = boxes.points_from_xy(np.array(shape["points"], np.float64).reshape(-1, 2))
-    kind = _kind(shape)
-    if not np.isfinite(points).all():
-        raise ValueError("a coordinate that is not finite")
-    if kind == "rectangle" and len(points) == 2:
-        (y0, x0), (y1, x1) = points.min(axis=0), points.max(axis=0)
-        return np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0)])
-    if kind == "circle" and len(points) == 2:
-        angle = np.arange(_CIRCLE_VERTICES) * (math.tau / _CIRCLE_VERTICES)
-        radius = float(np.hypot(*(points[1] - points[0])))
-        return np.asarray(points[0] + radius * np.column_stack((np.sin(angle), np.cos(angle))))
-    if kind == "polygon" and len(points) >= 3:
-        return points
-    if kind == "point" and len(points) == 1:
-        return points
-    raise ValueError(f"{len(points)} points of this kind are not read as an object")
+def _id(file: _File, number: int) -> str:
+    return f"{file.image_id}#{number}"
 
 
-def write(dataset: Dataset, folder: Path) -> list[Problem]:
-    """Write one JSON for each image; returns what LabelMe cannot hold."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lost: list[Problem] = []
-    for index in range(len(dataset)):
-        example = dataset[index]
-        shapes: list[dict[str, Any]] = []
-        for row in dataset.rows_of(index):
-            lost += _lost(dataset, int(row), example.image_id)
-            shapes += _shapes_of(dataset, int(row))
-        name = Path(dataset.images.file_names[index])
-        content: dict[str, Any] = {
-            "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": name.name,
-            "imageData": None, "imageHeight": example.height, "imageWidth": example.width,
-        }  # fmt: skip
-        (folder / f"{name.stem}.json").write_bytes(
-            msgspec.json.format(msgspec.json.encode(content))
-        )
-    return lost
+def _add_object(
+    builder: DatasetBuilder, row: int, size: tuple[int, int], file: _File, thing: _Object, label: int,
+    points: Sequence[str],
+) -> None:  # fmt: skip
+    keypoints = np.zeros((len(points), 3)) if points else None
+    for shape in thing.points:
+        assert keypoints is not None
+        keypoints[points.index(shape.label)] = (*shape.outline[0], 2)
+    masks = [found for s in thing.outlines if (found := _mask(builder, file, s, size)) is not None]
+    outlines = [shape.outline for shape in thing.outlines if shape.kind == "polygon"]
+    if masks and outlines:
+        detail = "a mask: its group has outlines, too; the mask alone is kept"
+        _report(builder, file, thing.outlines[0].number, "shape-unsupported", detail, "kept")
+    every = np.concatenate([shape.outline for shape in thing.outlines])
+    builder.object(
+        row,
+        label=label,
+        box=None if len(masks) == len(thing.outlines) else (*every.min(axis=0), *every.max(axis=0)),
+        polygons=[] if masks else _parts(thing.outlines),
+        keypoints=keypoints,
+        mask=RLE.from_mask(np.logical_or.reduce(masks)) if masks else None,
+        annotation_id=_id(file, thing.outlines[0].number),
+        extra=thing.outlines[0].extra,
+    )
 
 
-def _shapes_of(dataset: Dataset, row: int) -> list[dict[str, Any]]:
-    objects = dataset.objects
-    parts, label = objects.polygon(row), dataset.classes[objects.label[row]]
-    x, y, w, h = objects.xywh[row].tolist()
-    outlines = [("polygon", part.tolist()) for part in parts] or [
-        ("rectangle", [[x, y], [x + w, y + h]])
-    ]
-    points = []
-    if objects.keypoints is not None and not np.isnan(objects.keypoints[row]).any():
-        names = dataset.keypoint_names or [f"point {k}" for k in range(objects.keypoints.shape[1])]
-        points = [
-            (name, [float(px), float(py)])
-            for name, (px, py, v) in zip(names, objects.keypoints[row], strict=True)
-            if v > 0
-        ]
-    group = row + 1 if len(outlines) > 1 or points else None
-    shared: dict[str, Any] = {"group_id": group, "flags": {}}
-    return [
-        {"label": label, "points": outline, "shape_type": kind, **shared}
-        for kind, outline in outlines
-    ] + [
-        {"label": name, "points": [point], "shape_type": "point", **shared}
-        for name, point in points
-    ]
+def _parts(outlines: Sequence[Shape]) -> list[NDArray[np.float64]]:
+    """Return the parts of an outline; boxes alone are none."""
+    if all(shape.kind != "polygon" for shape in outlines):
+        return []
+    return [shape.outline for shape in outlines]
 
 
-def _lost(dataset: Dataset, row: int, image_id: int | str) -> list[Problem]:
-    objects = dataset.objects
-    hidden = objects.keypoints is not None and bool((objects.keypoints[row, :, 2] == 1).any())
-    what = [
-        name
-        for name, is_lost in (
-            ("mask", row in objects.rles),
-            ("crowd flag", objects.crowd[row]),
-            ("hidden keypoints: they are written as visible", hidden),
-            ("box apart from the outline", differs_from_outline(objects, row)),
-            ("extra fields", bool(objects.extra.get(row))),
-        )
-        if is_lost
-    ]
-    return [
-        Problem(
-            "field-lost",
-            f"LabelMe holds no {name}",
-            "dropped",
-            str(dataset.source),
-            image_id,
-            objects.ids[row],
-        )
-        for name in what
-    ]
+def _mask(
+    builder: DatasetBuilder, file: _File, shape: Shape, size: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """Return a mask shape's mask; list one that cannot be read, whose corners are a box."""
+    if shape.kind != "mask":
+        return None
+    try:
+        return read_mask(shape, size)
+    except ValueError as error:
+        what = f"a mask: {error}; its corners are kept"
+        _report(builder, file, shape.number, "mask-invalid", what, "kept")
+        return None

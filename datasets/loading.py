@@ -85,7 +85,9 @@ def with_flips(dataset: Dataset, pairs: Sequence[tuple[int, int]]) -> Dataset:
             f"keypoint_flips={[tuple(pair) for pair in pairs]}: expected pairs of different "
             f"keypoints from 0 to {count - 1}, each keypoint once"
         )
-    return replace(dataset, keypoint_flips=tuple((int(a), int(b)) for a, b in pairs))
+    flips = tuple((int(a), int(b)) for a, b in pairs)
+    problems = tuple(p for p in dataset.problems if p.kind != "flips-unknown")
+    return replace(dataset, keypoint_flips=flips, problems=problems)
 
 
 def recognise(path: Path) -> str:

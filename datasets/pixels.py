@@ -129,7 +129,7 @@ def check_size(pixels: Pixels, size: tuple[int, int], *, shrink: int, where: str
 def place_pixels(
     read: Callable[[int], Pixels], placement: Placement, *, pad: tuple[int, int, int], where: str
 ) -> Pixels:
-    """Return the (height, width, 3) uint8 frame with the image resized into its place.
+    """Return the (height, width, 3) uint8 frame with the image in its place.
 
     Args:
         read: gives the pixels at a reduction of 1, 2, 4 or 8.
@@ -137,10 +137,19 @@ def place_pixels(
         pad: RGB of the padding.
         where: the image's name, for messages.
     """
+    return pad_to(shown_pixels(read, placement, where=where), placement.frame, pad)
+
+
+def shown_pixels(read: Callable[[int], Pixels], placement: Placement, *, where: str) -> Pixels:
+    """Return what the frame shows of an image, without the padding; see `place_pixels`."""
     shrink = shrink_for(max(placement.scale_y, placement.scale_x))
     pixels = read(shrink)
     check_size(pixels, placement.source, shrink=shrink, where=where)
-    return pad_to(resize_pixels(pixels, placement.size), placement.frame, pad)
+    if placement.flip:
+        pixels = flipped(pixels)
+    if placement.shown == placement.size:
+        return resize_pixels(pixels, placement.size)
+    return crop_of_resized(pixels, placement.size, placement.first, placement.shown)
 
 
 def resize_pixels(pixels: Pixels, size: tuple[int, int]) -> Pixels:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import combinations
+from pathlib import Path
 from typing import Final
 
 from ytrue.errors import DataError
@@ -53,3 +56,22 @@ def check_split(split: str, known: Collection[str], where: object) -> str:
     raise DataError(
         f"no split {split!r}: {there}", where=where, do="name one of them, or load without split"
     )
+
+
+def folder_split(file: Path, root: Path) -> tuple[str, ...]:
+    """Return the split that a folder between a dataset's folder and a file names, if any does.
+
+    Example:
+        folder_split(Path("set/valid/labels/a.txt"), Path("set"))  # ("val",)
+    """
+    parts = file.parent.parts[len(root.parts) :] if file.is_relative_to(root) else ()
+    return next(((split_name(part),) for part in parts if is_split_name(part)), ())
+
+
+def overlaps(splits: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, str, int]]:
+    """Yield each two of train, val and test that share images, and how many."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for names in splits:
+        usual = [name for name in ("train", "val", "test") if name in names]
+        counts.update(combinations(usual, 2))
+    yield from ((first, second, n) for (first, second), n in sorted(counts.items()))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from ytrue.datasets.plainfiles import read_plain
 from ytrue.errors import DataError
@@ -71,3 +74,23 @@ def read_text(path: Path, *, may_be_empty: bool = False) -> str:
             where=path,
             do="save it as UTF-8",
         ) from None
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; NaN and Infinity, which Python writes, are read.
+
+    Raises:
+        DataError: as `read_bytes`, or it is no JSON.
+    """
+    data = read_bytes(path)
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise DataError("records are nested too deeply", where=path, do="export it again") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        fault = str(error)
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        cut = "the JSON is cut short" if "truncated" in fault else f"not valid JSON ({fault})"
+        raise DataError(cut, where=path, do="export it again, as UTF-8") from None

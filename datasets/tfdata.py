@@ -2,7 +2,8 @@
 
 TensorFlow crosses into Python once a batch; there, threads decode and augment (OpenCV releases
 the GIL) and one call encodes the batch. A batch is a function of its number and the seed alone,
-so the stream does not depend on the number of workers and can be entered anywhere.
+so the stream does not depend on the number of workers and can be entered anywhere. Which number is
+next is the one thing that is counted: each iteration claims the epochs after those of the last.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Example
 from ytrue.contract import Encoder, gives_slots_to_points
-from ytrue.cores import available_cores
-from ytrue.datasets.augment import Augment, Job, as_augment
+from ytrue.cores import shared_pool
+from ytrue.datasets.augment import Augment, Called, Job, Plain, as_augment
 from ytrue.datasets.dataset import ImageStore
 from ytrue.datasets.pixels import PAD, Pixels, image_reader
 from ytrue.errors import DataError, check_choice
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ytrue")
 
+ENDLESS: Final = 2**20
+"""Epochs that an endless iteration is counted as."""
+
 
 class Source(Protocol):
     """What the pipeline asks of a dataset."""
@@ -42,8 +45,8 @@ class Source(Protocol):
         ...
 
     @property
-    def keypoint_flips(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of keypoints that a flip exchanges."""
+    def keypoint_flips(self) -> tuple[tuple[int, int], ...] | None:
+        """Pairs of keypoints that a flip exchanges; None: nobody knows, so nothing is mirrored."""
         ...
 
     @property
@@ -64,11 +67,13 @@ class Report:
         examples: how many examples were made.
         counts: what was dropped or clipped by augmentation, by name.
         skipped: image -> why it was skipped (each once).
+        error: what stopped the batches, None if nothing did.
     """
 
     examples: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, str] = field(default_factory=dict)
+    error: DataError | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, counts: Counter[str]) -> None:
@@ -115,12 +120,15 @@ def pipeline(
             (example, pixels, numpy generator) that returns (pixels, annotations).
         shuffle: another order in every epoch, from the seed.
         seed: equal seeds, equal batches, for any number of workers.
-        epochs: how many; None goes on for ever.
+        epochs: where an iteration ends, counted from 0; None goes on for ever. Iterating again, as
+            `model.fit` does for every epoch of its own, goes on with as many epochs more: their
+            order and their augmentation.
         resize: "letterbox" keeps the aspect ratio and pads to the right and below, "stretch" fills.
         images: "uint8", or float32 normalised as "imagenet" or "lite" (`NORMALISATIONS`).
         on_error: what a broken image does: "raise", or "skip": it is reported once, and the next
             example of the epoch takes its place, so that batches stay whole.
-        start: (epoch, step) to begin at, as if the earlier ones had been drawn.
+        start: (epoch, step) that the first iteration begins at, as if the earlier ones had been
+            drawn.
         shard: (index, count): this machine's share: whole shards where the dataset is records, else
             every count-th example. All take as many steps as the smallest share allows; what a
             larger share has beyond that is left out of the epoch, by the seed where shuffled.
@@ -134,38 +142,58 @@ def pipeline(
 
     Raises:
         ValueError: an argument out of range, or an encoder for fewer classes than the dataset has.
-        DataError: (while iterating, as tf.errors.InvalidArgumentError or UnknownError) an image
-            that cannot be read, with `on_error="raise"`.
+        tf.errors.InvalidArgumentError: (while iterating) an image that cannot be read, with
+            `on_error="raise"`; `report.error` is the `DataError` itself.
     """
     import tensorflow as tf
 
     _check(dataset, encoder, batch_size, resize, images, on_error, shard)
     _check_counts(start, epochs, workers, prefetch)
+    changed, report = as_augment(augment), report or Report()
+    if dataset.keypoint_flips is None and not isinstance(changed, (Plain, Called)):
+        log.warning(
+            "nobody knows which landmarks are left and right, so images are not mirrored: give "
+            "load(keypoint_flips=...), the pairs, or () where none has sides"
+        )
     maker = BatchMaker(
-        dataset, encoder, batch_size, as_augment(augment), shuffle, seed, resize, on_error, shard,
+        dataset, encoder, batch_size, changed, shuffle, seed, resize, on_error, shard,
         shuffle if drop_remainder is None else drop_remainder, PAD if images == "uint8" else mean_colour(images),
-        workers or available_cores(), report or Report(),
+        workers, report,
     )  # fmt: skip
     height, width = encoder.image_size
     if start[1] >= maker.steps:
         raise ValueError(f"start={start}: an epoch has {maker.steps} steps, from 0")
     rows = batch_size if maker.drop_remainder else None
     names, specs = list(encoder.spec), list(encoder.spec.values())
-    dtypes = [tf.uint8, *(tf.as_dtype(dtype) for _, dtype in specs)]
+    dtypes = [tf.string, tf.uint8, *(tf.as_dtype(dtype) for _, dtype in specs)]
     shapes = [(rows, height, width, 3), *((rows, *shape) for shape, _ in specs)]
 
     def make(step: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        arrays = tf.numpy_function(maker.arrays, [step], dtypes, stateful=False)
+        error, *arrays = tf.numpy_function(maker.outcome, [step], dtypes, stateful=False)
+        # Raised by TensorFlow itself: from Python it comes with forty lines of traceback.
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(error, ""), [error])]):
+            arrays = [tf.identity(array) for array in arrays]
         for array, shape in zip(arrays, shapes, strict=True):
             array.set_shape(shape)
         return _normalised(arrays[0], images), dict(zip(names, arrays[1:], strict=True))
 
-    first = start[0] * maker.steps + start[1]
-    steps = tf.data.Dataset.range(
-        first, np.iinfo(np.int64).max if epochs is None else epochs * maker.steps
-    )
+    steps = _steps(Claims(start, epochs, maker.steps))
     # Two batches in the making keep the cores busy while one is copied into TensorFlow.
     return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(prefetch)
+
+
+def _steps(claims: Claims) -> tf.data.Dataset:
+    """Return the numbers of the batches, other ones each time they are iterated."""
+    import tensorflow as tf
+
+    def claimed(_: tf.Tensor) -> tf.data.Dataset:
+        first, end = tf.numpy_function(claims.next, [], [tf.int64, tf.int64])
+        return tf.data.Dataset.range(first, end)
+
+    steps = tf.data.Dataset.from_tensors(0).flat_map(claimed)
+    if claims.length is None:
+        return steps
+    return steps.apply(tf.data.experimental.assert_cardinality(claims.length))
 
 
 def _check(
@@ -218,6 +246,35 @@ def _normalised(pixels: tf.Tensor, images: str) -> tf.Tensor:
     return tf.ensure_shape(tf.reshape(normalised, tf.shape(pixels)), pixels.shape)
 
 
+class Claims:
+    """Which batches each iteration of a pipeline is of: those after the last iteration's.
+
+    An endless iteration counts as `ENDLESS` epochs: where it was left cannot be known, so the next
+    one begins where it cannot have been.
+
+    Attributes:
+        length: batches of every iteration, -1 where they have no end, None where the first one has
+            fewer.
+    """
+
+    def __init__(self, start: tuple[int, int], epochs: int | None, steps: int) -> None:
+        self._span = ENDLESS if epochs is None else epochs - start[0]
+        self._start, self._endless, self._steps = start, epochs is None, steps
+        self._taken = 0
+        self._lock = threading.Lock()
+        whole = self._span * steps if start[1] == 0 else None
+        self.length = -1 if epochs is None else whole
+
+    def next(self) -> tuple[np.int64, np.int64]:
+        """Return the first batch of the next iteration and the one after its last."""
+        with self._lock:
+            taken, self._taken = self._taken, self._taken + 1
+        epoch = self._start[0] + taken * self._span
+        first = epoch * self._steps + (self._start[1] if taken == 0 else 0)
+        end = np.iinfo(np.int64).max if self._endless else (epoch + self._span) * self._steps
+        return np.int64(first), np.int64(end)
+
+
 class BatchMaker:
     """Makes batch number `step` of the whole stream, as a function of nothing else.
 
@@ -227,13 +284,12 @@ class BatchMaker:
     def __init__(
         self, dataset: Source, encoder: Encoder, batch_size: int, augment: Augment, shuffle: bool,
         seed: int, resize: ResizeMode, on_error: str, shard: tuple[int, int], drop_remainder: bool,
-        pad: tuple[int, int, int], workers: int, report: Report,
+        pad: tuple[int, int, int], workers: int | None, report: Report,
     ) -> None:  # fmt: skip
         self.dataset, self.encoder, self.batch_size = dataset, encoder, batch_size
         self.augment, self.shuffle, self.seed, self.resize = augment, shuffle, seed, resize
         self.on_error, self.shard, self.drop_remainder = on_error, shard, drop_remainder
-        self.pad, self.report = pad, report
-        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="ytrue-batch")
+        self.pad, self.workers, self.report = pad, workers, report
         shares = [self._dealt(k).size for k in range(shard[1])]
         # Every machine takes as many steps as the one with the smallest share.
         self.share = share = min(shares)
@@ -268,10 +324,20 @@ class BatchMaker:
         order = self.order(epoch)
         first = place * self.batch_size
         count = min(self.batch_size, self.share - first)
-        made = list(self.pool.map(lambda k: self._example(order, first + k, epoch), range(count)))
+        pool = shared_pool(self.workers)
+        made = list(pool.map(lambda k: self._example(order, first + k, epoch), range(count)))
         targets = self.encoder.encode_batch([annotations for _, annotations in made])
         images = np.stack([pixels for pixels, _ in made])
         return [images, *(targets[name] for name in self.encoder.spec)]
+
+    def outcome(self, step: int) -> list[Any]:
+        """Return "" and `arrays`, or what is wrong with the data and arrays without examples."""
+        try:
+            return ["", *self.arrays(step)]
+        except DataError as error:
+            self.report.error = error
+            empty = [np.zeros(0, dtype) for _, dtype in self.encoder.spec.values()]
+            return [str(error), np.zeros(0, np.uint8), *empty]
 
     def _example(
         self, order: NDArray[np.int64], place: int, epoch: int

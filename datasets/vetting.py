@@ -33,6 +33,7 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "box-missing": "No box; taken tight around the object's polygons, mask or keypoints.",
     "box-invalid": "The box is not four numbers; taken tight around the object's shape, without one "
     "dropped.",
+    "area-invalid": "The area is no finite number; the box's is taken.",
     "shape-missing": "Neither a box nor a usable shape; dropped.",
     "number-text": "Numbers written as text; read as numbers.",
     "text-invalid": "A text that holds half a character, which no file can; the half is replaced.",
@@ -77,7 +78,22 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
     "image-grey": "Grey images of more than 8 bits that come out dark, or are refused when their pixels "
     "are read; kept.",
+    "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
+    "file-unread": "A file that is no annotation file of the format, or of another; not read.",
+    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
+    "flips-unknown": "Nothing tells which landmarks a flip swaps; images are not mirrored.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
+    "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
+    "image-twin": "Another image has the same file stem; it is not used.",
+    "images-guessed": "Images were found outside of the folder that was named; kept.",
+    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
+    "field-unread": "The files hold more about objects than the reader reads; that is left out.",
+    "split-missing": "A list or key of splits names what is not there; left out.",
+    "split-overlap": "Images that are in two of train, val and test; kept in both.",
+    "class-count": "The number of classes given is not the number of their names; the names count.",
+    "class-names-differ": "Names of classes are given twice, and differ; see its text for what is used.",
+    "corners-doubtful": "Some corners count from 0 and most from 1; all are read as most.",
+    "rows-look-like-poses": "Outlines that look like a box and its keypoints; kept as outlines.",
     "path-escapes": "File names lead out of the images folder: not followed, looked for in it by the end "
     "of their path; kept with their objects.",
     "class-unnamed": "Classes are not named anywhere; named by their numbers.",
@@ -201,18 +217,32 @@ def vet_shapes(images: Images, objects: Objects, names: Names) -> tuple[Objects,
             row = int(np.searchsorted(objects.first_part, part, side="right")) - 1
             report("polygon-invalid", f"a polygon part with a point at x {x:g}, y {y:g}", row)
         objects = _without_parts(objects, sound)
-    keypoints = objects.keypoints
-    if keypoints is not None:
-        with np.errstate(invalid="ignore"):
-            beyond = (np.abs(keypoints[..., :2]) > MAX_COORDINATE).any(axis=(1, 2))
-        if beyond.any():
-            keypoints = keypoints.copy()
-            keypoints[beyond] = np.nan
-            for row in np.flatnonzero(beyond).tolist():
-                said = f"a keypoint is infinite or beyond {MAX_COORDINATE:g} pixels"
-                report("keypoints-invalid", said, row)
-            objects = replace(objects, keypoints=keypoints)
+    wrong = _wrong_keypoints(objects)
+    if wrong:
+        keypoints = np.array(objects.keypoints)
+        keypoints[list(wrong)] = np.nan
+        for row, said in wrong.items():
+            report("keypoints-invalid", said, row)
+        objects = replace(objects, keypoints=keypoints)
     return objects, problems
+
+
+def _wrong_keypoints(objects: Objects) -> dict[int, str]:
+    """Return row -> what is wrong with its keypoints; an object whose keypoints are all nan has none."""
+    keypoints = objects.keypoints
+    if keypoints is None:
+        return {}
+    far = ~(np.abs(keypoints[..., :2]) <= MAX_COORDINATE).all(axis=2)  # (N, K), true for nan
+    unclear = ~np.isin(keypoints[..., 2], (0, 1, 2))
+    given = ~np.isnan(keypoints).all(axis=(1, 2))
+    found = {}
+    for row in np.flatnonzero((far | unclear).any(axis=1) & given).tolist():
+        if far[row].any():
+            found[row] = f"a keypoint is not finite or beyond {MAX_COORDINATE:g} pixels"
+        else:
+            visibility = keypoints[row, np.argmax(unclear[row]), 2]
+            found[row] = f"a visibility of {visibility:g}, expected 0, 1 or 2"
+    return found
 
 
 def _without_parts(objects: Objects, keep: NDArray[np.bool_]) -> Objects:

@@ -6,77 +6,37 @@ box followed by keypoints where the data.yaml says `kpt_shape`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ytrue import boxes
+from ytrue.datasets import losses
+from ytrue.datasets.annotationfiles import report_overlaps
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.imagefiles import Header, read_header
+from ytrue.datasets.imagefiles import read_headers
 from ytrue.datasets.outlines import differs_from_outline
-from ytrue.datasets.pairing import Pairing, image_ids
-from ytrue.datasets.textfiles import read_text
+from ytrue.datasets.pairing import Claims, Pairing, image_ids
+from ytrue.datasets.splits import in_usual_order
+from ytrue.datasets.yololayout import Layout, find_layout, has_labels
+from ytrue.datasets.yolonames import Classes, classes_of
+from ytrue.datasets.yolorows import Rows, looks_like_pose, read_rows
+from ytrue.datasets.yolosplits import SplitsOfImages
+from ytrue.datasets.yoloyaml import SPLITS, Facts, write_data_yaml
 from ytrue.errors import DataError, Problem
 
 TOLERANCE: Final = 0.01
 """Normalised numbers may leave [0, 1] by this much, as writers round."""
-_NAME_FILES: Final = ("obj.names", "classes.txt", "names.txt", "_darknet.labels")
-_NOT_LABELS: Final = frozenset((*_NAME_FILES, "train.txt", "val.txt", "test.txt", "readme.txt"))
 
 
 def recognises(source: Path) -> bool:
-    """Return whether there are label files whose first row is a class and numbers."""
-    try:
-        files = _label_files(source, _yaml(source))
-    except DataError:
-        return source.suffix.lower() in (".yaml", ".yml")
-    for file in files[:20]:
-        text = file.read_text(encoding="utf-8", errors="replace").strip()
-        if text:
-            row = _row(text.splitlines()[0])
-            return row is not None and len(row) >= 5
-    return bool(files)
-
-
-def _yaml(source: Path) -> Path | None:
-    if source.suffix.lower() in (".yaml", ".yml"):
-        return source
-    if not source.is_dir():
-        return None
-    for folder in (source, source.parent):
-        found = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
-        found.sort(key=lambda path: path.stem not in ("data", "dataset"))
-        named = [path for path in found if "names" in read_text(path, may_be_empty=True)]
-        if named:
-            return named[0]
-    return None
-
-
-def _label_files(source: Path, config: Path | None) -> list[Path]:
-    """Return the label files of all splits."""
-    if source.suffix.lower() == ".txt":
-        return [source]
-    root = source if source.is_dir() else source.parent
-    patterns = (
-        "labels/*.txt",
-        "labels/*/*.txt",
-        "*/labels/*.txt",
-        "*/labels/*/*.txt",
-        "*.txt",
-        "*/*.txt",
-    )
-    for pattern in patterns:
-        found = [
-            path for path in sorted(root.glob(pattern)) if path.name.lower() not in _NOT_LABELS
-        ]
-        if found:
-            return found
-    del config
-    return []
+    """Return whether there is a data.yaml, or most of some text files hold classes and numbers."""
+    return has_labels(source)
 
 
 def read(
@@ -93,229 +53,259 @@ def read(
         source: data.yaml, or a folder with `labels/` (and `images/`) in it or one of the two.
         images: images folder; None: found nearby.
         strict: raise with the first problem.
-        split: only label files under a folder of this name ("train", "val2017", ...).
+        split: only the images of this split of data.yaml, or below a folder of this name.
+        allow_outside: read images that file names lead to outside the images folder, too.
 
     Raises:
-        DataError: no label files, or a data.yaml that cannot be read.
+        DataError: no label files, a data.yaml that cannot be read, no such split.
     """
-    del allow_outside
     source = Path(source)
-    config = _yaml(source)
-    files = [f for f in _label_files(source, config) if split is None or split in f.parts]
-    if not files:
+    layout = find_layout(source)
+    texts = {file: read_rows(file) for file in layout.files}
+    pairing = Pairing([*texts], images, layout.folder)
+    builder = DatasetBuilder(
+        source, format="yolo", images=pairing.root, strict=strict, allow_outside=allow_outside
+    )
+    layout.report(builder)
+    rows, lists = _labels(texts, layout, pairing, builder)
+    if not rows:
         raise DataError(
             "no YOLO label files in it", where=source, do="name the folder above labels/"
         )
-    facts = _facts(config) if config else {}
-    pairing = Pairing(files, images)
-    builder = DatasetBuilder(source, format="yolo", images=pairing.root, strict=strict)
-    names = _names(facts, files, config)
-    rows = {file: _rows(file, builder) for file in files}
-    if not names:
-        used = sorted({int(row[0]) for found in rows.values() for row in found})
-        names = {number: f"class {number}" for number in used}
-        builder.problem(
-            "class-unnamed",
-            f"no data.yaml or obj.names near: {len(names)} classes are named by number",
-            "kept",
-        )
-    label_of = {number: label for label, number in enumerate(sorted(names))}
+    pairing.report(builder)
+    facts = layout.facts
+    classes = classes_of([f.parent for f in rows], layout.folder, facts, layout.inner, builder)
+    classes = classes or _unnamed(rows, builder)
     _look_for_pixels(builder, rows)
-    shape, flips = _skeleton(facts, config)
-    ids = image_ids(files)
-    claimed = []
-    for file in files:
-        file_name, _ = pairing.find(file)
-        claimed.append(file_name)
-        _add(builder, file, ids[file], file_name, pairing.root, rows[file], label_of, shape)
-    one_file = source.is_file() and source.suffix.lower() == ".txt"
+    shape = facts.shape if facts else None
+    refused = _rows_that_are_poses(rows, builder) if shape is None else frozenset[int]()
+    splits = SplitsOfImages(layout, lists)
+    ids = image_ids([*rows])
+    claims = Claims(builder)
+    matches = {file: pairing.match(file) for file in rows}
+    taken = [f for f in rows if claims.claim(f, matches[f], ids[f]) and rows[f].readable]
+    headers = read_headers([pairing.root / matches[file].name for file in taken])
+    tagged = splits.of([pairing.root / matches[file].name for file in taken], taken)
+    for file, header, names in zip(taken, headers, tagged, strict=True):
+        size = (0, 0) if isinstance(header, DataError) else header.shown  # listed when located
+        row = builder.image(
+            file=str(file), image_id=ids[file], file_name=matches[file].name,
+            height=size[0], width=size[1], splits=names,
+        )  # fmt: skip
+        place = _Place(row, file, ids[file], size, classes.labels[file.parent], shape, refused)
+        _add(builder, place, rows[file])
+    every = [*tagged]
+    if not source.is_file() or layout.facts:
+        every += _add_unlabelled(builder, pairing, claims, ids, splits)
+    splits.report(builder)
+    report_overlaps(every, builder)
+    dataset = builder.finish(
+        classes=classes.names,
+        class_ids=list(classes.ids),
+        keypoint_names=_point_names(facts),
+        keypoint_flips=facts.flips if facts else (),
+    )
+    return dataset if split is None else dataset.split(split)
+
+
+def _labels(
+    texts: Mapping[Path, Rows], layout: Layout, pairing: Pairing, builder: DatasetBuilder
+) -> tuple[dict[Path, Rows], list[Path]]:
+    """Return the label files with their rows, and the lists of images; list what is neither.
+
+    A text file without a single good row is a label file if it lies in a folder of labels or has
+    an image.
+    """
+    rows, lists = {}, []
+    for file, found in texts.items():
+        if found.is_list:
+            lists.append(file)
+        elif found.error and len(texts) == 1:
+            raise found.error
+        elif found.good or layout.is_among_labels(file) or pairing.match(file).found:
+            rows[file] = found
+            found.report(file, builder)
+        elif not found.empty:
+            detail = "no row of a class number and at least 4 numbers: no label file"
+            builder.problem("file-skipped", detail, "dropped", file=str(file))
+    return rows, lists
+
+
+def _unnamed(rows: Mapping[Path, Rows], builder: DatasetBuilder) -> Classes:
+    used = sorted({int(row[0]) for found in rows.values() for _, row in found.good})
+    builder.problem(
+        "class-unnamed",
+        f"no data.yaml or obj.names near: {len(used)} classes are named by number",
+        "kept",
+    )
+    labels = {number: label for label, number in enumerate(used)}
+    names = [f"class {number}" for number in used]
+    return Classes(names, used, {file.parent: labels for file in rows})
+
+
+def _point_names(facts: Facts | None) -> list[str]:
+    if facts is None or facts.shape is None:
+        return []
+    return list(facts.point_names) or [f"point {k}" for k in range(facts.shape[0])]
+
+
+def _add_unlabelled(
+    builder: DatasetBuilder, pairing: Pairing, claims: Claims, ids: Mapping[Path, str],
+    splits: SplitsOfImages,
+) -> list[tuple[str, ...]]:  # fmt: skip
+    """Add the images that no label file is of; return the splits of each."""
+    names = pairing.unclaimed(claims.images)
+    tagged = splits.of([pairing.root / name for name in names])
     taken = set(ids.values())
-    for file_name in () if one_file else pairing.unclaimed(claimed):
+    for file_name, tags in zip(names, tagged, strict=True):
         path = Path(file_name)
         image_id = str(path.with_suffix("")) if path.stem in taken else path.stem
         taken.add(image_id)
-        builder.image(file=str(source), image_id=image_id, file_name=file_name)
+        builder.image(file=str(builder.source), image_id=image_id, file_name=file_name, splits=tags)
         builder.problem(
             "image-unlabelled",
             f"{file_name!r} has no label file: an image without objects",
             "kept",
             image_id=image_id,
         )
-    count = shape[0] if shape else 0
-    return builder.finish(
-        classes=[names[number] for number in sorted(names)],
-        class_ids=sorted(names),
-        keypoint_names=[f"point {k}" for k in range(count)],
-        keypoint_flips=flips,
-    )
+    return tagged
 
 
-def _facts(config: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        facts = yaml.safe_load(read_text(config))
-    except yaml.YAMLError as error:
-        said = str(error).replace("\n", " ")
-        raise DataError(f"not valid YAML ({said})", where=config, do="mend it") from None
-    if not isinstance(facts, dict):
-        raise DataError("the YAML holds no keys", where=config, do="expected names: and train:")
-    return facts
-
-
-def _skeleton(
-    facts: Mapping[str, Any], config: Path | None
-) -> tuple[tuple[int, int] | None, list[tuple[int, int]]]:
-    """Return (keypoints, numbers of each) or None, and the pairs that a flip swaps."""
-    given, order = facts.get("kpt_shape"), facts.get("flip_idx")
-    if given is None:
-        return None, []
-    if not (
-        isinstance(given, list)
-        and len(given) == 2
-        and all(type(side) is int for side in given)
-        and given[0] > 0
-        and given[1] in (2, 3)
-    ):
-        raise DataError(
-            f"kpt_shape is {given!r}", where=config or "", do="expected [keypoints, 2 or 3]"
-        )
-    count = given[0]
-    if order is None:
-        return (count, given[1]), []
-    swapped = isinstance(order, list) and all(type(k) is int and 0 <= k < count for k in order)
-    if not (swapped and len(order) == count and all(order[order[k]] == k for k in range(count))):
-        raise DataError(
-            f"flip_idx is {order!r}",
-            where=config or "",
-            do=f"expected {count} indices, each pointing back from where it points",
-        )
-    return (count, given[1]), [(k, other) for k, other in enumerate(order) if k < other]
-
-
-def _names(facts: Mapping[str, Any], files: Sequence[Path], config: Path | None) -> dict[int, str]:
-    given = facts.get("names")
-    if isinstance(given, list):
-        return {number: str(name) for number, name in enumerate(given)}
-    if isinstance(given, dict):
-        try:
-            return {int(number): str(name) for number, name in given.items()}
-        except (TypeError, ValueError):
-            raise DataError(
-                "names has keys that are no numbers", where=config or "", do="mend it"
-            ) from None
-    for folder in (files[0].parent, files[0].parent.parent, files[0].parent.parent.parent):
-        for name in _NAME_FILES:
-            if (folder / name).is_file():
-                lines = read_text(folder / name).splitlines()
-                return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-    return {}
-
-
-def _row(line: str) -> NDArray[np.float64] | None:
-    try:
-        return np.array(line.split(), np.float64)
-    except ValueError:
-        return None
-
-
-def _rows(file: Path, builder: DatasetBuilder) -> list[NDArray[np.float64]]:
-    out = []
-    for number, line in enumerate(read_text(file, may_be_empty=True).splitlines(), 1):
-        if not line.strip():
-            continue
-        row = _row(line)
-        if row is None or len(row) < 5 or row[0] != int(row[0] if np.isfinite(row[0]) else 0.5):
-            detail = f"line {number}: {line.strip()[:60]!r}, expected a class number and at least 4 numbers"
-            builder.problem("annotation-invalid", detail, "dropped", file=str(file))
-            continue
-        out.append(row)
-    return out
-
-
-def _look_for_pixels(
-    builder: DatasetBuilder, rows: Mapping[Path, list[NDArray[np.float64]]]
-) -> None:
-    every = [row for found in rows.values() for row in found]
+def _look_for_pixels(builder: DatasetBuilder, rows: Mapping[Path, Rows]) -> None:
+    every = [row for found in rows.values() for _, row in found.good]
     beyond = sum(bool((row[1:5] > 1 + TOLERANCE).any()) for row in every)
     if every and beyond / len(every) > 0.5:
         detail = f"{beyond} of {len(every)} rows have numbers above 1: pixels where numbers from 0 to 1 are due?"
         builder.problem("coordinates-look-like-pixels", detail, "kept")
 
 
-def _add(
-    builder: DatasetBuilder, file: Path, image_id: str, file_name: str, root: Path,
-    rows: Sequence[NDArray[np.float64]], label_of: Mapping[int, int], shape: tuple[int, int] | None,
-) -> None:  # fmt: skip
-    header = _header(root / file_name)
-    row_of_image = builder.image(
-        file=str(file), image_id=image_id, file_name=file_name, height=header[0], width=header[1]
-    )
-    height, width = header
-    if rows and height == 0:
+def _rows_that_are_poses(rows: Mapping[Path, Rows], builder: DatasetBuilder) -> frozenset[int]:
+    """Return the lengths of rows that can only be poses, though no `kpt_shape` says so.
+
+    Poses without visibilities look like outlines; if all rows might be such poses, it is listed.
+    """
+    every = [row for found in rows.values() for _, row in found.good]
+    lengths = frozenset(len(row) for row in every if looks_like_pose(row))
+    longer = [row for row in every if len(row) > 5 and len(row) not in lengths]
+    if len(longer) >= 3 and len({len(row) for row in longer}) == 1:
+        count = (len(longer[0]) - 5) // 2
+        inside = sum(_surrounds(row) for row in longer)
+        if count >= 2 and inside >= 0.9 * len(longer):
+            detail = (
+                f"{inside} of {len(longer)} outlines of {count + 2} points are a box around {count} "
+                f"keypoints as well: if they are poses, say kpt_shape: [{count}, 2] in data.yaml"
+            )
+            builder.problem("rows-look-like-poses", detail, "kept")
+    return lengths
+
+
+def _surrounds(row: NDArray[np.float64]) -> bool:
+    """Return whether the row's first four numbers are a box with all others as points in it."""
+    if len(row) % 2 == 0:
+        return False
+    centre, half, points = row[1:3], row[3:5] / 2, row[5:].reshape(-1, 2)
+    inside = (np.abs(points - centre) <= half + TOLERANCE).all()
+    around = (points.min(axis=0) < centre).all() and (points.max(axis=0) > centre).all()
+    return bool(inside and around)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What rows of one file need to become objects."""
+
+    row: int
+    file: Path
+    image_id: str
+    size: tuple[int, int]  # height, width
+    label_of: Mapping[int, int]
+    shape: tuple[int, int] | None
+    poses: frozenset[int]  # lengths of rows that can only be poses
+
+
+def _add(builder: DatasetBuilder, place: _Place, rows: Rows) -> None:
+    if rows.good and place.size[0] == 0:
         builder.problem(
             "image-missing", "its size is not known, so normalised numbers mean nothing",
-            "dropped", file=str(file), image_id=image_id,
+            "dropped", file=str(place.file), image_id=place.image_id,
         )  # fmt: skip
         return
-    for number, row in enumerate(rows, 1):
-        place = {"file": str(file), "image_id": image_id, "annotation_id": f"{image_id}#{number}"}
-        if int(row[0]) not in label_of:
-            detail = f"class {int(row[0])} is not among {len(label_of)} names"
-            builder.problem("unknown-category", detail, "dropped", **place)
+    for number, row in rows.good:
+        annotation_id = f"{place.image_id}#{number}"
+        where = {
+            "file": str(place.file),
+            "image_id": place.image_id,
+            "annotation_id": annotation_id,
+        }
+        label = place.label_of.get(int(row[0]))
+        if label is None:
+            detail = f"class {int(row[0])} is not among {len(place.label_of)} names"
+            builder.problem("unknown-category", detail, "dropped", **where)
             continue
-        points = None if shape is None else _pose(row, shape, height, width)
-        if len(row) == 5 or points is not None:
+        wrong = _misfit(row, place)
+        if wrong:
+            builder.problem("annotation-invalid", wrong, "dropped", **where)
+        elif len(row) == 5 or place.shape:
+            if place.shape and len(row) == 5:
+                detail = f"a box without the {place.shape[0]} keypoints of kpt_shape"
+                builder.problem("keypoints-invalid", detail, "kept", **where)
             builder.object(
-                row_of_image, label=label_of[int(row[0])],
-                box=boxes.from_cxcywh(row[1:5], height, width).tolist(), keypoints=points,
-                annotation_id=place["annotation_id"],
-            )  # fmt: skip
-        elif len(row) % 2 == 1 and len(row) >= 7:
-            outline = boxes.points_from_xy(row[1:].reshape(-1, 2)) * (height, width)
-            builder.object(
-                row_of_image, label=label_of[int(row[0])], polygons=[outline],
-                annotation_id=place["annotation_id"],
+                place.row, label=label, box=boxes.from_cxcywh(row[1:5], *place.size).tolist(),
+                keypoints=_pose(row, place), annotation_id=annotation_id,
             )  # fmt: skip
         else:
-            detail = f"{len(row)} numbers: neither a box (5), a segment (7, 9, ...) nor a pose"
-            builder.problem("annotation-invalid", detail, "dropped", **place)
+            outline = boxes.points_from_xy(row[1:].reshape(-1, 2)) * place.size
+            builder.object(place.row, label=label, polygons=[outline], annotation_id=annotation_id)
 
 
-def _header(path: Path) -> tuple[int, int]:
-    try:
-        header: Header = read_header(path)
-    except DataError:
-        return 0, 0  # listed once images are located
-    return header.shown
+def _misfit(row: NDArray[np.float64], place: _Place) -> str:
+    """Return why a row cannot be read, "" if it can."""
+    if len(row) == 5:
+        return ""
+    if place.shape is not None:
+        count, numbers = place.shape
+        wanted = 5 + count * numbers
+        return (
+            ""
+            if len(row) == wanted
+            else f"{len(row)} numbers, but kpt_shape [{count}, {numbers}] asks for {wanted}"
+        )
+    if len(row) in place.poses and looks_like_pose(row, certain=False):
+        return (
+            f"{len(row)} numbers: a pose; say kpt_shape: [{(len(row) - 5) // 3}, 3] in data.yaml to "
+            "have it read"
+        )
+    if len(row) % 2 == 1 and len(row) >= 7:
+        return ""
+    if len(row) == 6:
+        return "6 numbers: a box and a score? Expected 5 for a box: results are no annotations"
+    return f"{len(row)} numbers: neither a box (5), a segment (7, 9, ...) nor a pose"
 
 
-def _pose(
-    row: NDArray[np.float64], shape: tuple[int, int], height: int, width: int
-) -> NDArray[np.float64] | None:
-    count, numbers = shape
-    if len(row) != 5 + count * numbers:
+def _pose(row: NDArray[np.float64], place: _Place) -> NDArray[np.float64] | None:
+    """Return keypoints (K, 3) y, x, visibility. Where none is given, 0, 0 is no point."""
+    if place.shape is None or len(row) == 5:
         return None
+    count, numbers = place.shape
     points = row[5:].reshape(count, numbers)
-    visible = points[:, 2] if numbers == 3 else np.where((points > 0).any(axis=1), 2, 0)
-    return np.column_stack((points[:, 1] * height, points[:, 0] * width, visible))
+    labelled = (points >= 0).all(axis=1) & (points > 0).any(axis=1)
+    visible = points[:, 2] if numbers == 3 else np.where(labelled, 2.0, 0.0)
+    pose = np.column_stack((points[:, 1] * place.size[0], points[:, 0] * place.size[1], visible))
+    # Nothing but nan would say that there are no keypoints; these are given, and wrong.
+    return np.full_like(pose, np.inf) if np.isnan(pose).all() else pose
 
 
 def write(dataset: Dataset, folder: Path) -> list[Problem]:
     """Write labels/*.txt and data.yaml; returns what YOLO cannot hold.
 
     Objects with one polygon part are written as segments if every object of the dataset has
-    one, since a YOLO dataset holds one kind of row; else boxes are written.
+    one, since a YOLO dataset holds one kind of row; else boxes are written. Where the dataset has
+    splits, labels lie in labels/train and so on, as `image_names` says for the images.
     """
-    import yaml
-
-    labels = folder / "labels"
-    labels.mkdir(parents=True, exist_ok=True)
     objects = dataset.objects
     posed = objects.keypoints is not None
     segments = not posed and len(objects) > 0 and bool((np.diff(objects.first_part) == 1).all())
-    lost: list[Problem] = []
-    for index in range(len(dataset)):
+    lost = [*losses.image_fields(dataset, "YOLO"), *_lost_of_whole(dataset)]
+    for index, name in enumerate(image_names(dataset)):
         example = dataset[index]
         lines = []
         for row, box in zip(dataset.rows_of(index), example.annotations.boxes, strict=True):
@@ -332,23 +322,34 @@ def write(dataset: Dataset, folder: Path) -> list[Problem]:
             lines.append(
                 " ".join([str(objects.label[row]), *(f"{number:.8g}" for number in numbers)])
             )
-        stem = Path(dataset.images.file_names[index]).stem
-        (labels / f"{stem}.txt").write_text(
-            "".join(line + "\n" for line in lines), encoding="utf-8"
-        )
-    facts: dict[str, Any] = {
-        "path": ".",
-        "train": "images",
-        "names": dict(enumerate(dataset.classes)),
-    }
-    if objects.keypoints is not None:
-        facts["kpt_shape"] = [objects.keypoints.shape[1], 3]
-        order = list(range(objects.keypoints.shape[1]))
-        for left, right in dataset.keypoint_flips:
-            order[left], order[right] = right, left
-        facts["flip_idx"] = order
-    (folder / "data.yaml").write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
+        file = (folder / "labels" / name).with_suffix(".txt")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    write_data_yaml(dataset, folder, image_names(dataset))
     return lost
+
+
+def image_names(dataset: Dataset) -> list[str]:
+    """Return where in `images/` each image belongs: in the folder of its first split, if any."""
+    splits = dataset.images.splits or [()] * len(dataset)
+    names = (Path(name).name for name in dataset.images.file_names)
+    return [
+        f"{next((split for split in in_usual_order(found) if split in SPLITS), '')}/{name}".lstrip(
+            "/"
+        )
+        for found, name in zip(splits, names, strict=True)
+    ]
+
+
+def _lost_of_whole(dataset: Dataset) -> Iterator[Problem]:
+    ids = [k for k in dataset.class_ids if isinstance(k, int)]
+    if ids and ids != list(range(len(ids))):
+        numbers = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+        yield losses.lost(dataset, f"YOLO holds no ids of classes: {numbers} are numbered from 0")
+    for split in dataset.splits:
+        if split not in SPLITS:
+            yield losses.lost(dataset, f"YOLO holds no split {split!r}: only {', '.join(SPLITS)}")
 
 
 def _lost(dataset: Dataset, row: int, segments: bool, image_id: int | str) -> list[Problem]:

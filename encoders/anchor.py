@@ -15,6 +15,7 @@ from ytrue.contract import (
     IGNORE,
     POSITIVE,
     Assignment,
+    Given,
     Outcome,
     Spec,
     Target,
@@ -28,7 +29,15 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.coders import LARGEST_LOG, BoxCoder
 from ytrue.encoders.detections import detect, outputs_of
-from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
+from ytrue.encoders.frames import in_frame
+from ytrue.encoders.frozen import (
+    Configured,
+    arguments_in,
+    fields_of,
+    set_counts,
+    set_fields,
+    set_numbers,
+)
 from ytrue.encoders.grid import AnchorGrid
 from ytrue.encoders.kernels import claims, matching, objects
 from ytrue.encoders.kernels.matching import Record, Rules, match_images
@@ -167,6 +176,9 @@ class AnchorEncoder(Configured):
 
     def _check(self) -> None:
         set_counts(self, "num_classes", "top_k")
+        set_numbers(
+            self, "positive_iou", "negative_iou", "min_force_iou", "crowd_ioa", "union_epsilon"
+        )
         if not 0 < self.negative_iou <= self.positive_iou <= 1:
             raise ValueError(
                 f"negative_iou={self.negative_iou}, positive_iou={self.positive_iou}: expected "
@@ -244,18 +256,19 @@ class AnchorEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a crowd mask of another size than
                 the network input; of several examples the position in the batch is named.
         """
-        targets, _ = self._match(batch)
+        targets, _ = self._match(in_frame(batch, self.image_size))
         return targets._asdict()
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and anchor, and why."""
+        (annotations,) = in_frame((annotations,), self.image_size)
         targets, record = self._match((annotations,))
         state, owner = targets.state[0], targets.object[0]
         forced = record.reserved[record.forced > 0]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.encoders.arguments import items_of, whole_numbers
 from ytrue.encoders.grid import boxes_of, frame_size, lattice_of
 from ytrue.encoders.kernels.cellcentres import MIDDLE, CellCentres
 from ytrue.encoders.kernels.cells import COLUMNS, FIRST, Cells
@@ -52,7 +53,7 @@ class CellGrid:
         size = frame_size(image_size)
         if (grid is None) == (stride is None):
             raise ValueError(f"grid={grid!r}, stride={stride!r}: expected one of the two")
-        counts = _grids(grid) if grid is not None else _from_strides(size, stride)
+        counts = _grids(grid) if grid is not None else _from_strides(size, strides_of(stride))
         if len(set(counts)) != len(counts):
             raise ValueError(f"the same grid twice in {counts}: expected each once")
         object.__setattr__(self, "image_size", size)
@@ -159,27 +160,35 @@ def _centres(count: int, side: float) -> NDArray[np.float32]:
     return ((np.arange(count) + MIDDLE) * side).astype(np.float32)
 
 
-def _grids(grid: GridLike) -> tuple[tuple[int, int], ...]:
-    if grid == "global":
+def _grids(grid: Any) -> tuple[tuple[int, int], ...]:
+    if isinstance(grid, str) and grid == "global":
         return ((1, 1),)
-    items: list[Any] = list(grid)
-    pairs = [items] if items and isinstance(items[0], int | np.integer) else items
-    if not pairs or not all(_is_pair(pair) for pair in pairs):
+    words = '(rows, columns) of at least 1, several of them, or "global"'
+    items = items_of(grid) or []
+    one = all(items_of(item) is None for item in items)
+    pairs = [whole_numbers("grid", pair, words) for pair in ([grid] if one else items)]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise ValueError(f"grid={grid!r}: expected {words}")
+    return tuple((rows, columns) for rows, columns in pairs)
+
+
+def _from_strides(size: tuple[int, int], strides: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Return the grid of each stride; where two are one, say which strides are left."""
+    grids = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
+    if len(set(grids)) < len(grids):
+        kept = [stride for k, stride in enumerate(strides) if grids.index(grids[k]) == k]
+        rest = ",".join(map(str, kept))
         raise ValueError(
-            f'grid={grid!r}: expected (rows, columns) of at least 1, several of them, or "global"'
+            f"stride={strides}: an input of {size[0]}x{size[1]} has the same grid of cells for two "
+            f"of them; leave the coarser out (stride={rest}), or take a larger input"
         )
-    return tuple((int(rows), int(columns)) for rows, columns in pairs)
+    return tuple(grids)
 
 
-def _is_pair(pair: Any) -> bool:
-    numbers = list(pair)
-    return len(numbers) == 2 and all(isinstance(n, int | np.integer) and n >= 1 for n in numbers)
+def strides_of(stride: Any) -> tuple[int, ...]:
+    """Return one stride, or several, as ints.
 
-
-def _from_strides(
-    size: tuple[int, int], stride: int | Sequence[int] | None
-) -> tuple[tuple[int, int], ...]:
-    strides = stride if isinstance(stride, Sequence) else (stride,)
-    if not strides or not all(isinstance(s, int | np.integer) and s >= 1 for s in strides):
-        raise ValueError(f"stride={stride!r}: expected whole pixels of at least 1")
-    return tuple((-(-size[0] // int(s)), -(-size[1] // int(s))) for s in strides if s is not None)
+    Raises:
+        ValueError: they are no whole pixels of at least 1.
+    """
+    return whole_numbers("stride", stride, "whole pixels of at least 1")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Given, Outcome, Spec, Target
 from ytrue.encoders.batches import (
     OUTCOME_OF_KIND,
     first_positions,
@@ -21,11 +21,12 @@ from ytrue.encoders.batches import (
 )
 from ytrue.encoders.cellgrid import CellGrid
 from ytrue.encoders.detections import detect_peaks, outputs_of
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import frame_size
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.centernet import Record, Rules, Targets, encode_images
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_number
 
 _CHOICES: Final = {
     "radius": ("correct", "published"),
@@ -115,7 +116,10 @@ class CenterNetEncoder(Configured):
         crowd: Literal["ignore", "negative"] = "ignore",
         padding: Literal["negative", "ignore"] = "negative",
     ) -> None:
-        derived = {"image_size": frame_size(image_size), "min_overlap": float(min_overlap)}
+        derived = {
+            "image_size": frame_size(image_size),
+            "min_overlap": check_number("min_overlap", min_overlap),
+        }
         set_fields(self, locals() | derived)
         self._check()
 
@@ -180,22 +184,23 @@ class CenterNetEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a crowd mask of another size than
                 the network input; of several examples the position in the batch is named.
         """
-        arrays, _ = self._assign(batch)
+        arrays, _ = self._assign(in_frame(batch, self.image_size))
         return arrays
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and cell, and why.
 
         Positions are cells. Overlap has no part in it: `best_iou` is 0, `best_position` the cell of
         the centre; `stolen` is 1 where that is another object's.
         """
+        (annotations,) = in_frame((annotations,), self.image_size)
         arrays, record = self._assign((annotations,))
         lost = (record.kind == objects.MATCHED) & ~record.owns
         return Assignment(

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.errors import check_choice
+from ytrue.encoders.arguments import numbers_of
+from ytrue.errors import check_choice, check_number
 
 CODERS: Final = ("centre", "corner")
 LARGEST_LOG: Final = math.log(1000 / 16)
@@ -41,7 +42,8 @@ class BoxCoder:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "std", tuple(map(float, self.std)))
+        object.__setattr__(self, "std", numbers_of(self.std))
+        object.__setattr__(self, "epsilon", check_number("epsilon", self.epsilon))
         check_choice("kind", self.kind, CODERS)
         if len(self.std) != 4 or not all(0 < number < math.inf for number in self.std):
             raise ValueError(f"std={self.std}: expected four numbers above 0")

@@ -18,6 +18,12 @@ from ytrue.errors import check_choice
 CANDIDATES: Final = 5000
 """How many candidates enter the suppression at most (google/automl's max_nms_inputs)."""
 
+_PLACES: Final = frozenset(
+    ("box", "xy", "size", "offset", "coefficients", "prototypes", "polygon", "boxes", "points",
+     "polygons", "vertices")
+)  # fmt: skip
+"""What tells where things are; of networks, and as exports name it."""
+
 Classes = Literal["best", "all"]
 Scope = Literal["class", "global"]
 Method = Literal["hard", "gaussian"]
@@ -121,24 +127,60 @@ def choose(
 def outputs_of(
     arrays: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[Any]]:
-    """Return a network's outputs for one image in the shapes of the encoder.
+    """Return a network's outputs for one image in the shapes of the encoder, float32 or float64.
 
     Args:
-        arrays: the axes before the last may be any that hold as much.
+        arrays: of any real dtype, bfloat16 included; the axes before the last may be any that hold
+            as much.
         shapes: name -> shape; of one axis: the last one, too, may be split.
 
     Raises:
-        ValueError: an output holds more or less, or its last axis is another.
+        ValueError: an output holds more or less, its last axis is another, or it holds what is no
+            number (see `check_numbers`).
     """
+    told = {name: _floats(name, arrays[name]) for name in shapes}
     for name, shape in shapes.items():
-        given = arrays[name].shape
+        given = told[name].shape
         split = len(shape) > 1 and given[-1:] != shape[-1:]
         if split or math.prod(given) != math.prod(shape):
             raise ValueError(
                 f"{name} is of shape {given}, expected {shape}: are network and encoder of one "
                 "size, one grid and the same classes?"
             )
-    return {name: arrays[name].reshape(shape) for name, shape in shapes.items()}
+    check_numbers(told)
+    return {name: array.reshape(shapes[name]) for name, array in told.items()}
+
+
+def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ValueError if predictions hold nan, or infinity where it stands for no score.
+
+    An infinite logit is a score of 0 or 1, and that of a distance is cut by its coder. A network
+    that tells nan has diverged: what it finds would look like nothing found.
+    """
+    for name, array in arrays.items():
+        # The least of an array is nan where any of it is: one pass, and no array beside it.
+        if array.size and np.isnan(array.min()):
+            raise ValueError(
+                f"{name} holds nan in {int(np.isnan(array).sum())} of {array.size} places: the "
+                "network has diverged; take the weights of an earlier epoch, or train again with a "
+                "lower learning rate"
+            )
+        if array.size and name in _PLACES and math.inf in (-array.min(), array.max()):
+            raise ValueError(
+                f"{name} holds infinity in {int(np.isinf(array).sum())} of {array.size} places: "
+                "that tells no place; was it computed in float16?"
+            )
+
+
+def _floats(name: str, array: Any) -> NDArray[Any]:
+    """Return an array as float32, of float64 as it is: the kernels know no other numbers."""
+    array = np.asarray(array)
+    if array.dtype == np.float64 or array.dtype == np.float32:
+        return array
+    # "V": bfloat16 and the like, which NumPy itself does not know.
+    if array.dtype.kind not in "fiubV" or array.dtype.names is not None:
+        raise ValueError(f"{name} is of dtype {array.dtype}: expected floating numbers")
+    return array.astype(np.float32)
 
 
 def detect_peaks(

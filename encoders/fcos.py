@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Given, Outcome, Spec, Target
+from ytrue.encoders.arguments import numbers_of
 from ytrue.encoders.batches import (
     OUTCOME_OF_KIND,
     first_positions,
@@ -21,13 +22,14 @@ from ytrue.encoders.batches import (
     objects_of,
     run_kernel,
 )
-from ytrue.encoders.cellgrid import CellGrid
+from ytrue.encoders.cellgrid import CellGrid, strides_of
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, outputs_of, sigmoid
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.fcos import Record, Rules, Targets, encode_images
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_number
 
 RANGE_IN_STRIDES: Final = 8
 """Where a level's range of distances ends by default: 64 pixels at stride 8, as in the paper."""
@@ -108,19 +110,21 @@ class FCOSEncoder(Configured):
         num_classes: int,
         *,
         stride: int | Sequence[int] = (8, 16, 32, 64, 128),
-        ranges: Sequence[float] | None = None,
+        ranges: float | Sequence[float] | None = None,
         center_radius: float | None = 1.5,
         crowd: Literal["ignore", "negative"] = "ignore",
         padding: Literal["negative", "ignore"] = "negative",
     ) -> None:
-        cells = CellGrid(image_size, stride=stride)
-        strides = tuple(map(int, stride)) if isinstance(stride, Sequence) else (int(stride),)
+        strides = strides_of(stride)
+        cells = CellGrid(image_size, stride=strides)
         bounds = [RANGE_IN_STRIDES * side for side in strides[:-1]] if ranges is None else ranges
         derived = {
             "image_size": cells.image_size,
             "stride": strides,
-            "ranges": tuple(map(float, bounds)),
-            "center_radius": None if center_radius is None else float(center_radius),
+            "ranges": numbers_of(bounds),
+            "center_radius": None
+            if center_radius is None
+            else check_number("center_radius", center_radius),
         }
         set_fields(self, locals() | derived)
         self._check()
@@ -221,23 +225,24 @@ class FCOSEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a crowd mask of another size than
                 the network input; of several examples the position in the batch is named.
         """
-        targets, _ = self._assign(batch)
+        targets, _ = self._assign(in_frame(batch, self.image_size))
         return targets._asdict()
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and point, and why.
 
         Positions are points, their boxes the cells. Overlap has no part in it: `best_iou` is 0,
         `best_position` the point nearest to the object's centre, by the larger of the distances
         along both axes, of those it asked for; `stolen` counts those of them that others have.
         """
+        (annotations,) = in_frame((annotations,), self.image_size)
         targets, record = self._assign((annotations,))
         count = len(annotations)
         level = np.where(record.nearest >= 0, self.point_level[record.nearest], -1)

@@ -7,9 +7,8 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any, Self
 
-from ytrue.annotations import Annotations
-from ytrue.contract import Target, config_digest
-from ytrue.errors import check_count
+from ytrue.contract import Given, Target, config_digest
+from ytrue.errors import check_count, check_number
 
 
 class Configured:
@@ -18,11 +17,11 @@ class Configured:
     One example is encoded as a batch of one.
     """
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays."""
         raise NotImplementedError
 
-    def encode(self, annotations: Annotations) -> Target:
+    def encode(self, annotations: Given) -> Target:
         """Return the target of one example.
 
         Args:
@@ -73,6 +72,16 @@ def set_counts(value: Any, *names: str) -> None:
     """
     for name in names:
         object.__setattr__(value, name, check_count(name, getattr(value, name)))
+
+
+def set_numbers(value: Any, *names: str) -> None:
+    """Keep fields of a frozen dataclass instance as floats.
+
+    Raises:
+        ValueError: one is no finite number, named with its value.
+    """
+    for name in names:
+        object.__setattr__(value, name, check_number(name, getattr(value, name)))
 
 
 def fields_of(value: Any) -> dict[str, Any]:

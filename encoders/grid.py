@@ -11,8 +11,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.encoders.arguments import items_of, numbers_of, whole_numbers
 from ytrue.encoders.kernels.lattice import Lattice, fill_boxes, fill_edges
-from ytrue.errors import check_choice
+from ytrue.errors import check_choice, check_number, check_whole
 
 Stride = Literal["fractional", "power", "floor"]
 Precision = Literal["float32", "float64"]
@@ -37,7 +38,7 @@ class AnchorGrid:
         min_level, max_level: finest and coarsest level; level l has the stride 2^l.
         num_scales: octaves in a cell.
         aspect_ratios: width / height of each anchor of an octave, or (width factor, height
-            factor) pairs.
+            factor) pairs; one number for one anchor.
         anchor_scale: anchor side in strides; one number or one for each level.
         shapes: explicit (height, width) pixels of the anchors in a cell, in slot order, for each
             level; replaces the three arguments above.
@@ -47,6 +48,8 @@ class AnchorGrid:
             the image size.
         cell_offset: of the centre inside its cell, in cells.
         precision: dtype of `boxes`, and so of matching.
+
+    Numbers may be NumPy's, and sequences arrays: the same anchors.
 
     Raises:
         ValueError: an argument out of range, named with its value.
@@ -76,7 +79,7 @@ class AnchorGrid:
         min_level: int = 3,
         max_level: int = 7,
         num_scales: int = 3,
-        aspect_ratios: Sequence[float | Sequence[float]] = (1.0, 2.0, 0.5),
+        aspect_ratios: float | Sequence[float | Sequence[float]] = (1.0, 2.0, 0.5),
         anchor_scale: float | Sequence[float] = 4.0,
         *,
         shapes: Sequence[Sequence[Sequence[float]]] | None = None,
@@ -86,14 +89,14 @@ class AnchorGrid:
     ) -> None:
         values: dict[str, Any] = {
             "image_size": frame_size(image_size),
-            "min_level": int(min_level),
-            "max_level": int(max_level),
-            "num_scales": int(num_scales),
-            "aspect_ratios": tuple(_aspect_ratio(ratio) for ratio in aspect_ratios),
+            "min_level": check_whole("min_level", min_level, 0),
+            "max_level": check_whole("max_level", max_level, 0),
+            "num_scales": check_whole("num_scales", num_scales, 1),
+            "aspect_ratios": _aspect_ratios(aspect_ratios),
             "anchor_scale": _anchor_scale(anchor_scale),
             "shapes": None if shapes is None else _shapes(shapes),
             "stride": stride,
-            "cell_offset": float(cell_offset),
+            "cell_offset": check_number("cell_offset", cell_offset),
             "precision": precision,
         }
         for name, value in values.items():
@@ -107,8 +110,6 @@ class AnchorGrid:
                 f"min_level={self.min_level}, max_level={self.max_level}: "
                 "expected 0 <= min_level <= max_level <= 16"
             )
-        if self.num_scales < 1:
-            raise ValueError(f"num_scales={self.num_scales}: expected at least 1")
         if not self.aspect_ratios:
             raise ValueError("aspect_ratios is empty: expected at least one width / height")
         if isinstance(self.anchor_scale, tuple) and len(self.anchor_scale) != levels:
@@ -288,17 +289,22 @@ def frame_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         ValueError: anything else.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-        raise ValueError(
-            f"image_size={image_size!r}: expected (height, width) in whole pixels of at least 1"
-        )
-    return int(size[0]), int(size[1])
+    words = "(height, width) in whole pixels of at least 1"
+    sides = whole_numbers("image_size", image_size, words)
+    if len(sides) > 2 or (len(sides) == 1 and items_of(image_size) is not None):
+        raise ValueError(f"image_size={image_size!r}: expected {words}")
+    return sides[0], sides[-1]
 
 
-def _aspect_ratio(ratio: float | Sequence[float]) -> AspectRatio:
-    numbers = (float(ratio),) if isinstance(ratio, (int, float)) else tuple(map(float, ratio))
-    if len(numbers) not in (1, 2) or not all(0 < number < math.inf for number in numbers):
+def _aspect_ratios(ratios: Any) -> tuple[AspectRatio, ...]:
+    """Return the ratios; one number is one ratio."""
+    items = items_of(ratios)
+    return tuple(map(_aspect_ratio, [ratios] if items is None else items))
+
+
+def _aspect_ratio(ratio: Any) -> AspectRatio:
+    numbers = numbers_of(ratio)
+    if len(numbers) not in (1, 2) or not _all_sides(numbers):
         raise ValueError(
             f"aspect_ratios holds {ratio!r}: expected width / height above 0, or a "
             "(width factor, height factor) pair"
@@ -306,24 +312,28 @@ def _aspect_ratio(ratio: float | Sequence[float]) -> AspectRatio:
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
-def _anchor_scale(scale: float | Sequence[float]) -> float | tuple[float, ...]:
-    numbers = (float(scale),) if isinstance(scale, (int, float)) else tuple(map(float, scale))
-    if not numbers or not all(0 < number < math.inf for number in numbers):
+def _anchor_scale(scale: Any) -> float | tuple[float, ...]:
+    numbers = numbers_of(scale)
+    if not numbers or not _all_sides(numbers):
         raise ValueError(f"anchor_scale={scale!r}: expected numbers above 0")
-    return numbers[0] if isinstance(scale, (int, float)) else numbers
+    return numbers[0] if items_of(scale) is None else numbers
 
 
-def _shapes(shapes: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[Shape, ...], ...]:
-    checked = []
-    for level in shapes:
-        if not level or not all(
-            len(s) == 2 and 0 < s[0] < math.inf and 0 < s[1] < math.inf for s in level
-        ):
-            raise ValueError(
-                f"shapes holds {level!r}: expected at least one (height, width) above 0 a level"
-            )
-        checked.append(tuple((float(shape[0]), float(shape[1])) for shape in level))
-    return tuple(checked)
+def _shapes(shapes: Any) -> tuple[tuple[Shape, ...], ...]:
+    return tuple(map(_level_shapes, items_of(shapes) or ()))
+
+
+def _level_shapes(level: Any) -> tuple[Shape, ...]:
+    pairs = [numbers_of(shape) for shape in items_of(level) or ()]
+    if not pairs or not all(len(pair) == 2 and _all_sides(pair) for pair in pairs):
+        raise ValueError(
+            f"shapes holds {level!r}: expected at least one (height, width) above 0 a level"
+        )
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _all_sides(numbers: Sequence[float]) -> bool:
+    return all(0 < number < math.inf for number in numbers)
 
 
 def _anchor_shape(stride: tuple[float, float], scale: float, ratio: AspectRatio) -> Shape:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations
 from ytrue.contract import (
     POSITIVE,
+    Given,
     PointAssignment,
     PointOutcome,
     Spec,
@@ -21,6 +22,7 @@ from ytrue.contract import (
 from ytrue.encoders.batches import bytes_of, contents_of, example_words, label_error, new_targets
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.detections import detect_points, outputs_of, sigmoid
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.kernels import keypoints as kernels
 from ytrue.encoders.kernels.keypoints import Points, Record, Rules, Targets
@@ -195,7 +197,7 @@ class KeypointGridEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Objects without keypoints have no points.
@@ -205,14 +207,15 @@ class KeypointGridEncoder(Configured):
                 slots), or, with `classes="object"`, a label outside [0, num_classes); of several
                 examples the position in the batch is named.
         """
-        targets, _, _ = self._assign(batch)
+        targets, _, _ = self._assign(in_frame(batch, self.image_size))
         return {
             name: getattr(targets, name).reshape(len(batch), *shape)
             for name, (shape, _) in self.spec.items()
         }
 
-    def explain(self, annotations: Annotations) -> PointAssignment:
+    def explain(self, annotations: Given) -> PointAssignment:
         """Return what `encode` decided for every point and slot, and why."""
+        (annotations,) = in_frame((annotations,), self.image_size)
         targets, points, record = self._assign((annotations,))
         which = np.arange(len(record.kind), dtype=np.int32)
         each = max(1, int(points.landmarks[0]))
@@ -231,13 +234,13 @@ class KeypointGridEncoder(Configured):
             owner=targets.object[0],
         )
 
-    def locate(self, batch: Sequence[Annotations]) -> PointCells:
+    def locate(self, batch: Sequence[Given]) -> PointCells:
         """Return the cell of every point of several examples, before anybody takes a slot.
 
         Raises:
             ValueError: as `encode_batch`.
         """
-        points = self._points(batch)
+        points = self._points(in_frame(batch, self.image_size))
         record = _new_record(len(points.yxv), len(self.grid))
         kernels.locate_images(0, len(batch), self.cells.cells, self._rules, points, record)
         per_image = np.diff(points.starts)

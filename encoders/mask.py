@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
 from ytrue.boxes import clip
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Spec, Target
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Given, Spec, Target
 from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.encoders.batches import check_mask_size, starts_of
 from ytrue.encoders.detections import choose, outputs_of
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.rasters import draw, read_runs, write_masks
 from ytrue.encoders.threads import run_split
@@ -118,13 +119,14 @@ class MaskEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a mask of another size than the
                 network input; of several examples the position in the batch is named.
         """
+        batch = in_frame(batch, self.image_size)
         arrays = self.boxes.encode_batch(batch)
         most = max((len(one) for one in batch), default=0)
         masks = np.zeros((len(batch), most, *self.cells), np.uint8)
@@ -174,7 +176,7 @@ class MaskEncoder(Configured):
         write_masks(joined, starts, *self.image_size, self.stride, masks, seen)
         return seen
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and anchor, as `boxes` explains it."""
         return self.boxes.explain(annotations)
 
@@ -242,14 +244,19 @@ class MaskEncoder(Configured):
             raise ValueError(
                 f"decode got arrays named {sorted(arrays)}: {', '.join(missing)} are missing"
             )
-        count, width = len(self.boxes.grid), arrays["prototypes"].shape[-1]
+        count, prototypes = len(self.boxes.grid), arrays["prototypes"].shape
         told = outputs_of(
             arrays,
-            {"class": (count, self.num_classes), "box": (count, 4), "coefficients": (count, width)},
+            {
+                "class": (count, self.num_classes),
+                "box": (count, 4),
+                "coefficients": (count, prototypes[-1]),
+                "prototypes": prototypes,
+            },
         )
         boxes = self.boxes.boxes_of(told["box"])
         rows, labels, scores = choose(told["class"], boxes, **options)
-        masks = self.masks_of(boxes[rows], told["coefficients"][rows], arrays["prototypes"])
+        masks = self.masks_of(boxes[rows], told["coefficients"][rows], told["prototypes"])
         return Annotations(boxes=boxes[rows], labels=labels, scores=scores, masks=masks)
 
     def masks_of(

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations, Polygon
-from ytrue.contract import POSITIVE, Assignment, Spec, Target
+from ytrue.contract import POSITIVE, Assignment, Given, Spec, Target
 from ytrue.encoders.batches import bytes_of, new_targets, starts_of
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import choose, outputs_of, sigmoid
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of
 from ytrue.encoders.kernels.polygons import (
     GROWTH,
@@ -140,13 +141,14 @@ class PolygonEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
             ValueError: a label outside [0, num_classes), or a mask of another size than the
                 network input; of several examples the position in the batch is named.
         """
+        batch = in_frame(batch, self.image_size)
         arrays = new_targets(self.spec, len(batch))
         record = self.boxes.assign(batch, arrays)
         starts = starts_of([len(one) for one in batch])
@@ -164,16 +166,17 @@ class PolygonEncoder(Configured):
         run_split(share, count, bytes_each=bytes_of(self.spec))
         return arrays
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and place, as `boxes` explains it."""
         return self.boxes.explain(annotations)
 
-    def vertices(self, annotations: Annotations) -> PolygonVertices:
+    def vertices(self, annotations: Given) -> PolygonVertices:
         """Return what became of every object's outline: the vertices kept and dropped.
 
         Raises:
             ValueError: as `encode`.
         """
+        (annotations,) = in_frame((annotations,), self.image_size)
         record = self.boxes.assign((annotations,), new_targets(self.boxes.spec, 1))
         outlines, vertices, polar = self._outlines((annotations,))
         self._describe(0, len(annotations), record, outlines, vertices, polar)

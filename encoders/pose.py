@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations
 from ytrue.contract import (
     POSITIVE,
+    Given,
     JointAssignment,
     Spec,
     Target,
@@ -20,7 +21,7 @@ from ytrue.contract import (
     parts_of,
 )
 from ytrue.encoders.anchor import AnchorEncoder
-from ytrue.encoders.frozen import Configured, arguments_in
+from ytrue.encoders.frozen import Configured, arguments_in, set_numbers
 from ytrue.encoders.kernels.assembly import assemble
 from ytrue.encoders.keypoints import KeypointGridEncoder
 
@@ -75,6 +76,7 @@ class PoseEncoder(Configured):
                 "keypoints tell no landmarks, of which a box has one each: expected slots='fixed' "
                 "or classes='landmark'"
             )
+        set_numbers(self, "margin", "rival_share")
         if not self.margin >= 0:
             raise ValueError(f"margin={self.margin}: expected a share of at least 0")
         if not 0 <= self.rival_share <= 1:
@@ -120,7 +122,7 @@ class PoseEncoder(Configured):
             **values,
         )
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
@@ -128,7 +130,7 @@ class PoseEncoder(Configured):
         """
         return _named({part: one.encode_batch(batch) for part, one in self.encoders.items()})
 
-    def explain(self, annotations: Annotations) -> JointAssignment:
+    def explain(self, annotations: Given) -> JointAssignment:
         """Return what each part decided."""
         return JointAssignment(
             {part: one.explain(annotations) for part, one in self.encoders.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,13 @@ import numpy as np
 from ytrue.encoders.anchor import AnchorEncoder
 from ytrue.encoders.coders import BoxCoder
 from ytrue.encoders.grid import AnchorGrid, Shape
+
+GRID_ARGUMENTS: Final = tuple(
+    field.name for field in fields(AnchorGrid) if field.name != "image_size"
+)
+ENCODER_ARGUMENTS: Final = tuple(
+    field.name for field in fields(AnchorEncoder) if field.name not in ("grid", "num_classes")
+)
 
 _LEVELS: Final = range(3, 8)
 _ONE_SQUARE: Final = {"num_scales": 1, "aspect_ratios": (1.0,), "anchor_scale": 8.0}
@@ -128,7 +135,7 @@ PRESETS: Final[dict[str, Preset]] = {
 
 
 def preset(
-    name: str, image_size: int | Sequence[int], num_classes: int, **grid: Any
+    name: str, image_size: int | Sequence[int], num_classes: int, **arguments: Any
 ) -> AnchorEncoder:
     """Return the encoder of a preset.
 
@@ -137,24 +144,33 @@ def preset(
             `PRESETS`).
         image_size: (height, width) of the network input in pixels; one number for a square.
         num_classes: labels lie in [0, num_classes).
-        grid: arguments of `AnchorGrid` in place of the preset's own, such as `anchor_scale=3.0`.
+        arguments: of `AnchorGrid` and `AnchorEncoder` in place of the preset's own, such as
+            `anchor_scale=3.0` or `positive_iou=0.6`.
 
     Raises:
-        ValueError: an unknown name, an argument out of range, or another grid for a preset whose
-            anchors are its own.
+        ValueError: an unknown name or argument, one out of range, or another grid for a preset
+            whose anchors are its own.
 
     Example:
         >>> preset("ytrue", (512, 512), num_classes=90).spec["box"]
         ((49104, 4), dtype('float32'))
+        >>> preset("atss", 512, num_classes=90, top_k=5).top_k
+        5
     """
     if name not in PRESETS:
         raise ValueError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     chosen = PRESETS[name]
+    grid = {key: value for key, value in arguments.items() if key in GRID_ARGUMENTS}
+    encoder = {key: value for key, value in arguments.items() if key in ENCODER_ARGUMENTS}
     if chosen.own_anchors and grid:
         raise ValueError(
             f"preset {name!r} has anchors of its own, so {', '.join(grid)} cannot be chosen: take "
             "preset 'ytrue' or 'efficientdet'"
         )
+    unknown = [key for key in arguments if key not in grid and key not in encoder]
+    if unknown:
+        takes = (*(() if chosen.own_anchors else GRID_ARGUMENTS), *ENCODER_ARGUMENTS)
+        raise ValueError(f"preset {name!r} takes {', '.join(takes)}, no {', '.join(unknown)}")
     return AnchorEncoder(
-        AnchorGrid(image_size, **chosen.grid() | grid), num_classes, **chosen.encoder
+        AnchorGrid(image_size, **chosen.grid() | grid), num_classes, **chosen.encoder | encoder
     )

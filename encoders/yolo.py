@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ytrue.annotations import Annotations
-from ytrue.contract import IGNORE, POSITIVE, Assignment, Outcome, Spec, Target
+from ytrue.contract import IGNORE, POSITIVE, Assignment, Given, Outcome, Spec, Target
 from ytrue.encoders.batches import (
     OUTCOME_OF_KIND,
     first_positions,
@@ -23,13 +23,14 @@ from ytrue.encoders.batches import (
 from ytrue.encoders.cellgrid import CellGrid, GridLike
 from ytrue.encoders.coders import LARGEST_LOG
 from ytrue.encoders.detections import detect, outputs_of, sigmoid
+from ytrue.encoders.frames import in_frame
 from ytrue.encoders.frozen import Configured, arguments_in, fields_of, set_counts, set_fields
 from ytrue.encoders.grid import boxes_of, lattice_of
 from ytrue.encoders.kernels import objects
 from ytrue.encoders.kernels.lattice import Lattice
 from ytrue.encoders.kernels.objects import Targets
 from ytrue.encoders.kernels.yolo import Record, Rules, encode_images
-from ytrue.errors import check_choice
+from ytrue.errors import as_number, check_choice, check_number
 
 AnchorsLike = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
@@ -140,9 +141,9 @@ class YoloEncoder(Configured):
             "image_size": cells.image_size,
             "grid": cells.grid,
             "anchors": _levels(anchors, len(cells.grid)),
-            "ratio": float(ratio),
-            "ignore_iou": float(ignore_iou),
-            "crowd_ioa": float(crowd_ioa),
+            "ratio": check_number("ratio", ratio),
+            "ignore_iou": check_number("ignore_iou", ignore_iou),
+            "crowd_ioa": check_number("crowd_ioa", crowd_ioa),
         }
         set_fields(self, locals() | derived)
         self._check()
@@ -151,8 +152,9 @@ class YoloEncoder(Configured):
         set_counts(self, "num_classes")
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
-        if self.neighbours not in (0, 1, 2):
+        if as_number(self.neighbours) not in (0, 1, 2):
             raise ValueError(f"neighbours={self.neighbours!r}: expected 0, 1 or 2")
+        object.__setattr__(self, "neighbours", int(self.neighbours))
         if not 1 < self.ratio < math.inf:
             raise ValueError(f"ratio={self.ratio}: expected a number above 1")
         for name in ("ignore_iou", "crowd_ioa"):
@@ -248,7 +250,7 @@ class YoloEncoder(Configured):
 
     # Annotations to targets.
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples, (B, ...) arrays, on all cores.
 
         Raises:
@@ -256,15 +258,16 @@ class YoloEncoder(Configured):
                 the network input; of several examples the position in the batch is named.
         """
         arrays = new_targets(self.spec, len(batch))
-        self.assign(batch, arrays)
+        self.assign(in_frame(batch, self.image_size), arrays)
         return arrays
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and place, and why.
 
         `best_iou` is that of rule 2, `forced` counts the places by rule 4 and their neighbours,
         `stolen` those asked for that others got.
         """
+        (annotations,) = in_frame((annotations,), self.image_size)
         arrays = new_targets(self.spec, 1)
         record = self.assign((annotations,), arrays)
         owner = arrays["object"].reshape(-1)

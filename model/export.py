@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ytrue.annotations import Annotations
 from ytrue.cores import available_cores
 from ytrue.encoders import from_config
+from ytrue.encoders.detections import check_numbers
 from ytrue.errors import DataError, check_choice
 from ytrue.model.exporting import decoder, runtimes
 from ytrue.model.exporting.decoding import Decoding, coder_of, decoding_of
@@ -35,7 +36,7 @@ from ytrue.model.exporting.manifest import (
     read_manifest,
     write_manifest,
 )
-from ytrue.model.predict import checked_frames
+from ytrue.model.predict import checked_frames, predict_images
 from ytrue.normalising import NORMALISATIONS, normalisation_of
 from ytrue.resizing import ResizeMode
 
@@ -148,8 +149,23 @@ class Export:
             options: of the encoder's `decode`, such as `score_threshold`.
         """
         frames = checked_frames(images, self.image_size)
-        found = partial(decoding_of(self.encoder).found, self.encoder, **options)
+        decoding = decoding_of(self.encoder)
+
+        def found(outputs: runtimes.Outputs) -> Annotations:
+            check_numbers(outputs)
+            return decoding.found(self.encoder, outputs, **options)
+
         return self._run(frames, found) if len(frames) else []
+
+    def predict(
+        self,
+        images: Iterable[str | Path | NDArray[np.uint8]],
+        *,
+        batch_size: int = 1,
+        **options: Any,
+    ) -> list[Annotations]:
+        """Return the detections of images of any size, in their own pixels; see `Detector.predict`."""
+        return predict_images(self, images, batch_size=batch_size, **options)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -153,6 +153,8 @@ class Detector:
             ValueError: images of another shape or dtype.
         """
         images = checked_frames(images, self.encoder.image_size)
+        if not len(images):
+            return []
         found = self._graph(len(images))(images)
         outputs = {name: array.numpy() for name, array in found.items()}
         decode: Any = self.encoder.decode  # each encoder has options of its own
@@ -160,6 +162,29 @@ class Detector:
             decode({name: array[row] for name, array in outputs.items()}, **options)
             for row in range(len(images))
         ]
+
+    def predict(
+        self,
+        images: Iterable[str | Path | NDArray[np.uint8]],
+        *,
+        batch_size: int = 1,
+        **options: Any,
+    ) -> list[Annotations]:
+        """Return the detections of each image, with scores, in its own pixels.
+
+        Args:
+            images: paths of image files, or arrays (height, width, 3) uint8 RGB of any size.
+            batch_size: images in a batch.
+            options: of the encoder's `decode`, such as `score_threshold`.
+
+        Raises:
+            DataError: an image that cannot be read.
+            ValueError: an array of another shape or dtype.
+
+        Example:
+            detector.predict(["photos/1.jpg", pixels], score_threshold=0.3)[0].boxes
+        """
+        return predict_images(self, images, batch_size=batch_size, **options)
 
     def folded(self) -> Detector:
         """Return one that predicts faster; see `EfficientDet.fold`."""
@@ -248,7 +273,7 @@ class Detector:
         def made() -> Detector:
             config = run["model"] | {"dtype": keras.dtype_policies.get(run["model"]["dtype"])}
             return cls(
-                _network(run["network"])(**config), encoder, tuple(run["classes"]),
+                run_model(run["network"], config), encoder, tuple(run["classes"]),
                 tuple(run["class_ids"]), run["resize"], tuple(run["landmarks"]),
             )  # fmt: skip
 
@@ -305,11 +330,15 @@ def _load_weights(model: PyramidNet, file: Path) -> None:
         ) from error  # fmt: skip
 
 
-def _network(name: str) -> Callable[..., PyramidNet]:
+def run_model(network: str, config: Mapping[str, Any]) -> PyramidNet:
+    """Return an untrained network as `run.json` names it."""
     from ytrue.model.efficientdet import EfficientDet
     from ytrue.model.pyramidnet import PyramidNet
 
-    return {"EfficientDet": EfficientDet, "PyramidNet": PyramidNet}[name]
+    kinds: dict[str, Callable[..., PyramidNet]] = {
+        "EfficientDet": EfficientDet, "PyramidNet": PyramidNet
+    }  # fmt: skip
+    return kinds[network](**config)
 
 
 @dataclass(frozen=True)
@@ -422,8 +451,9 @@ def checked_frames(images: NDArray[np.uint8], image_size: tuple[int, int]) -> ND
     Raises:
         ValueError: images of another shape or dtype.
     """
-    images = np.asarray(images)
-    shape = (*image_size, 3)
+    images, shape = np.asarray(images), (*image_size, 3)
+    if images.shape == (0,):  # an empty list
+        images = np.zeros((0, *shape), np.uint8)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
         raise ValueError(
             f"images {images.shape} {images.dtype}: expected (B, {shape[0]}, {shape[1]}, 3) uint8"
@@ -484,6 +514,34 @@ def with_class_ids(finder: Finder, dataset: Dataset) -> Finder:
             where=dataset.source, do="name a dataset of the same classes, or leave --ids out",
         )  # fmt: skip
     return finder.with_class_ids(tuple(ids[name] for name in finder.classes))
+
+
+def predict_images(
+    finder: Finder,
+    images: Iterable[str | Path | NDArray[np.uint8]],
+    *,
+    batch_size: int = 1,
+    **options: Any,
+) -> list[Annotations]:
+    """Return the detections of images, each in its own pixels; see `Detector.predict`."""
+    images = [images] if isinstance(images, str | Path) else images
+    sources = [_source_of(place_, image) for place_, image in enumerate(images)]
+    found = predict(finder, sources, batch_size=batch_size, **options)
+    return [one.detections for one in found]
+
+
+def _source_of(place_: int, image: str | Path | NDArray[np.uint8]) -> Source:
+    """Return an image by its place in a list."""
+    if isinstance(image, str | Path):
+        path = Path(image)
+        return Source(place_, path, image_reader(None, place_, path), None)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ValueError(
+            f"image {place_}: {pixels.shape} {pixels.dtype}: expected a path, or an array (height, "
+            "width, 3) uint8 RGB"
+        )
+    return Source(place_, Path(f"image {place_}"), lambda _: pixels, None)
 
 
 def predict(

@@ -29,6 +29,7 @@ from ytrue.model.losses import (
     YoloLoss,
     l2_loss,
 )
+from ytrue.model.losses.loss import is_loss
 from ytrue.model.maskheads import MaskHeads
 from ytrue.model.variants import DETECTORS, Fusion, known
 from ytrue.model.yoloheads import YoloHead
@@ -173,6 +174,10 @@ class PyramidNet(keras.Model):
         losses = {name: HEADS[head["kind"]][1]() for name, head in self.head_settings.items()}
         return JointLoss(losses) if len(losses) > 1 else losses.popitem()[1]
 
+    def _default_names(self) -> str:
+        losses = [f"{HEADS[head['kind']][1].__name__}()" for head in self.head_settings.values()]
+        return losses[0] if len(losses) == 1 else f"JointLoss of {', '.join(losses)}"
+
     def compile(  # type: ignore[override, unused-ignore]
         self,
         optimizer: Any = "rmsprop",
@@ -190,7 +195,16 @@ class PyramidNet(keras.Model):
             weight_decay: of the L2 loss on kernels.
             **kwargs: Keras' own, such as `jit_compile`; False by default, as XLA is many times
                 slower on a CPU.
+
+        Raises:
+            ValueError: a loss of Keras, which knows one output alone.
         """
+        if loss is not None and not is_loss(loss):
+            raise ValueError(
+                f"loss={loss!r}: it compares one output with one target, a detector's compares all "
+                f"with all; pass a loss of ytrue.model.losses, such as {self._default_names()}, or "
+                "None for it"
+            )
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
         self.detection_loss = self._default_loss() if loss is None else loss
         self._meters = _Meters(*self.detection_loss.parts, "l2")

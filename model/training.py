@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -19,9 +20,10 @@ import tensorflow as tf
 from ytrue.auditing import Audit, audit
 from ytrue.contract import Encoder
 from ytrue.datasets.augment import NAMED
+from ytrue.datasets.parting import learnt_part, validation_part
 from ytrue.datasets.tfdata import Report, pipeline
 from ytrue.errors import DataError, check_choice, check_count
-from ytrue.files import replace_file
+from ytrue.files import locked, replace_file
 from ytrue.jointauditing import JointAudit
 from ytrue.model.averaging import WeightAverage
 from ytrue.model.efficientdet import EfficientDet
@@ -43,6 +45,7 @@ from ytrue.model.recipe import Recipe, make_optimizer
 from ytrue.model.runstate import load_state, named, save_state
 from ytrue.model.step import training_step
 from ytrue.model.tasks import build_model, check_learnable, check_scorable, task_of
+from ytrue.model.warmstart import own_run, start_from
 from ytrue.pointauditing import PointAudit
 from ytrue.resizing import ResizeMode
 
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ytrue.datasets.dataset import Dataset
+
+log = logging.getLogger("ytrue")
 
 STATE_FILE: Final = "state.npz"
 HISTORY_FILE: Final = "history.json"
@@ -60,6 +65,9 @@ _IDENTITY: Final = (
 )  # fmt: skip
 """What of a run's description must be equal for it to be gone on with, the datasets aside."""
 
+
+LAGGING: Final = 3.0
+"""How many times the loss may grow from a batch's own statistics to the running ones."""
 
 AnyAudit = Audit | PointAudit | JointAudit
 
@@ -127,6 +135,8 @@ class Watch:
         moment: called after every step.
         epoch: called with the epoch's entry of the history.
         report: counts what augmentation dropped, and lists the images that were skipped.
+        advice: called with each sentence that the run has to say: the audit's advice, what starts
+            anew of pretrained weights, norms that cannot learn; without it they go to the log.
         pictures: makes the pictures that TensorBoard shows, from the detector, after every epoch
             that is evaluated: name -> (H, W, 3) uint8.
     """
@@ -135,6 +145,7 @@ class Watch:
     moment: Callable[[Moment], None] | None = None
     epoch: Callable[[Mapping[str, Any]], None] | None = None
     report: Report = field(default_factory=Report)
+    advice: Callable[[str], None] = log.warning
     pictures: Callable[[Detector], Mapping[str, NDArray[Any]]] | None = None
 
 
@@ -156,21 +167,26 @@ def train(
 ) -> Detector:
     """Train a detector; killed and called again with the same arguments, it goes on.
 
+    So does a run that has ended, with more epochs: along the learning rate of the longer run.
+
     The folder gets `run.json` (what `Detector.load` reads), `best.weights.h5` (of the epoch of
     highest AP, only with `validation`), `last.weights.h5` (of the last that ended), `history.json` and `logs/` for
     TensorBoard, and meanwhile `state.npz`. With `recipe.deterministic` on one CPU a run that was
     killed at any moment ends with the weights, to the bit, of one that was not.
 
     Args:
-        dataset: what is learnt.
+        dataset: what is learnt; where it has splits: its "train" is, and its "val" is validated on.
         encoder: makes the targets, and so says what is learnt (`ytrue.model.tasks`); `image_size`
             is the network's input.
         folder: of the run.
         recipe: the settings; None: google/automl's.
         variant: of `EfficientDet`.
-        pretrained: "lite0-imagenet" for the backbone; or an official checkpoint of a detector,
-            whose class output is left out; None: random weights.
-        validation: what AP is computed on; None: never.
+        pretrained: "lite0-imagenet" for the backbone; an official checkpoint of a detector,
+            whose class output is left out; a folder of a run of one's own, or one of its
+            `.weights.h5`, whose class output is left out where the classes are others; None: random
+            weights.
+        validation: what AP is computed on, in place of the split "val"; None, and no such split:
+            never.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         save_every: seconds between two writings of the state, which is also written after every
             epoch.
@@ -198,10 +214,16 @@ def train(
         check_choice("augment", recipe.augment, NAMED)
     if not save_every >= 0:
         raise ValueError(f"save_every={save_every}: expected seconds from 0")
+    validation, on_validation = validation_part(dataset, validation)
+    dataset, on_learnt = learnt_part(dataset)
+    for said in filter(None, (on_learnt, on_validation)):
+        watch.advice(said)
     _check(dataset, encoder, validation, max_lost)
     report = audit(dataset, encoder, resize=resize)
     if report.lost_share > max_lost:
         raise LostObjectsError(report, max_lost)
+    for sentence in report.advice():
+        watch.advice(f"audit: {sentence}")
     keras.utils.set_random_seed(recipe.seed)
     strategy = _strategy() if strategy is None else strategy
     if recipe.batch_size < strategy.num_replicas_in_sync:
@@ -211,11 +233,14 @@ def train(
         )
     if recipe.deterministic:
         tf.config.experimental.enable_op_determinism()
-    run = _Run.made(
-        dataset, encoder, Path(folder), recipe, variant, pretrained, validation, resize, watch, strategy,
-    )  # fmt: skip
-    run.go_on(evaluate_every, save_every)
-    return Detector.load(folder, "last")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "training"):
+        run = _Run.made(
+            dataset, encoder, folder, recipe, variant, pretrained, validation, resize, watch, strategy,
+        )  # fmt: skip
+        run.go_on(evaluate_every, save_every)
+        return Detector.load(folder, "last")
 
 
 def _check(dataset: Dataset, encoder: Encoder, validation: Dataset | None, max_lost: float) -> None:
@@ -250,6 +275,7 @@ class _Run:
     epoch: int = 0
     step: int = 0  # done in this epoch
     best: float = -1.0
+    told_of_norms: bool = False
     sums: dict[str, float] = field(default_factory=dict)  # of this epoch's losses
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -262,7 +288,7 @@ class _Run:
         """Return a new run, or the one that the folder holds, where it was."""
         steps = _steps(dataset, recipe)
         with strategy.scope():
-            model = _model(encoder, recipe, variant, pretrained)
+            model = _model(encoder, recipe, variant, pretrained, dataset, watch)
             loss = task_of(encoder).loss(encoder, recipe)
             model.compile(make_optimizer(recipe, steps, model), loss, weight_decay=recipe.l2)
             model.optimizer.build(model.trainable_variables)
@@ -289,7 +315,8 @@ class _Run:
         }
         file, state = self.folder / RUN_FILE, self.folder / STATE_FILE
         if file.is_file():
-            _check_same(self.folder, self.detector.description() | settings)
+            if _check_same(self.folder, self.detector.description() | settings):
+                self.detector.save_description(self.folder, **settings)
         elif state.is_file():
             raise DataError(
                 f"a training state, but no {RUN_FILE} that says of which run", where=state,
@@ -348,6 +375,7 @@ class _Run:
                 self.sums[name] = self.sums.get(name, 0.0) + value
             self.tell(losses, clock, events)
             if self.step == self.steps:
+                self.tell_of_norms(batch, losses, evaluate_every)
                 self.end_epoch(evaluate_every, events, clock)
                 self.save()
             elif clock.save_is_due():
@@ -379,6 +407,32 @@ class _Run:
             )  # fmt: skip
             self.watch.moment(moment)
 
+    def evaluates(self, every: int) -> bool:
+        """Return whether this epoch is evaluated at its end."""
+        return self.epoch + 1 == self.recipe.epochs or (self.epoch + 1) % every == 0
+
+    def tell_of_norms(self, batch: Any, trained: Mapping[str, float], evaluate_every: int) -> None:
+        """Say, once, that what was learnt is not found again by the norms' running statistics.
+
+        Training norms by its own batch, evaluation by statistics that follow the batches: where
+        batches are small or few those lag, and a loss near 0 finds nothing.
+        """
+        if self.told_of_norms or self.recipe.freeze_norms or not self.evaluates(evaluate_every):
+            return
+        images, targets = (_of_first_replica(part, self.strategy) for part in batch)
+        outputs = self.detector.model(images, training=False)
+        found = float(self.loss(targets, outputs, training=False)["loss"])
+        learnt = trained["loss"] - trained["l2"]
+        if found > LAGGING * learnt:
+            self.told_of_norms = True
+            self.watch.advice(
+                f"the norms lag: the loss of the last batch is {learnt:.3g} by its own statistics, as "
+                f"training has it, but {found:.3g} by the running statistics, as evaluation and "
+                f"prediction have it. Batch norms learn little from batches of "
+                f"{self.recipe.batch_size}, or from few of them: train with --freeze-norms, a larger "
+                "--batch-size or more --epochs"
+            )
+
     def end_epoch(self, evaluate_every: int, events: Events, clock: _Clock) -> None:
         """Evaluate, keep the best weights, write the history, and go to the next epoch."""
         entry: dict[str, Any] = {
@@ -387,9 +441,8 @@ class _Run:
             "losses": {name: total / self.steps for name, total in self.sums.items()},
             "scores": {},
         }
-        last = self.epoch + 1 == self.recipe.epochs
         with self.average.applied() if self.average else nullcontext():
-            if last or (self.epoch + 1) % evaluate_every == 0:
+            if self.evaluates(evaluate_every):
                 entry["scores"] = self.evaluate(events)
             self.detector.save_weights(self.folder, "last")
         self.history.append(entry)
@@ -462,6 +515,13 @@ class _Clock:
         return due
 
 
+def _of_first_replica(part: Any, strategy: Any) -> Any:
+    """Return images, or targets by name, of a batch as the first replica has them."""
+    if isinstance(part, dict):
+        return {name: strategy.experimental_local_results(x)[0] for name, x in part.items()}
+    return strategy.experimental_local_results(part)[0]
+
+
 def _strategy() -> Any:
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -479,18 +539,27 @@ def _steps(dataset: Dataset, recipe: Recipe) -> int:
 
 
 def _model(
-    encoder: Encoder, recipe: Recipe, variant: str, pretrained: str | Path | None
+    encoder: Encoder,
+    recipe: Recipe,
+    variant: str,
+    pretrained: str | Path | None,
+    dataset: Dataset,
+    watch: Watch,
 ) -> PyramidNet:
     backbone = str(pretrained) if str(pretrained) in PRETRAINED else None
     model = build_model(
         encoder, variant, drop_connect_rate=recipe.drop_connect, pretrained=backbone,
         dtype=keras.dtype_policies.get(recipe.precision),
     )  # fmt: skip
-    if pretrained is not None and backbone is None:
+    own = None if pretrained is None or backbone else own_run(pretrained)
+    if own is not None:
+        for sentence in start_from(model, own, dataset.classes, dataset.keypoint_names):
+            watch.advice(sentence)
+    elif pretrained is not None and backbone is None:
         if not isinstance(model, EfficientDet):
             raise ValueError(
                 f"pretrained={str(pretrained)!r}: official checkpoints are of detectors of boxes; "
-                f"expected one of {', '.join(PRETRAINED)}, or none"
+                f"expected one of {', '.join(PRETRAINED)}, the folder of a run of ytrue train, or none"
             )
         model.load_official(pretrained, head="skip")
     if recipe.freeze_norms:
@@ -517,10 +586,17 @@ def _check_readable(dataset: Dataset) -> None:
     )  # fmt: skip
 
 
-def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Raise DataError if the folder's run is not the one that is asked for."""
+def _check_same(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Return whether the folder's run is the one that is asked for but for more epochs.
+
+    Raises:
+        DataError: it is another one.
+    """
     there = read_run(folder)
     wanted = json.loads(json.dumps(wanted))
+    longer = _longer(there.get("recipe"), wanted["recipe"])
+    if longer:
+        there["recipe"] = there["recipe"] | {"epochs": wanted["recipe"]["epochs"]}
     differs = []
     for name, part in (("training data", "data"), ("validation data", "validation")):
         digests = there.get(part), wanted[part]
@@ -535,8 +611,16 @@ def _check_same(folder: Path, wanted: Mapping[str, Any]) -> None:
     if differs:
         raise DataError(
             f"the folder holds another run: {'; '.join(differs)}", where=folder / RUN_FILE,
-            do="train into another folder, or with the settings of that run",
+            do="train into another folder (--pretrained starts from this run's weights), or with the "
+            "settings of that run",
         )  # fmt: skip
+    return longer
+
+
+def _longer(there: Any, wanted: Mapping[str, Any]) -> bool:
+    """Return whether more epochs are asked for than a run's description has."""
+    epochs = there.get("epochs") if isinstance(there, dict) else None
+    return isinstance(epochs, int) and epochs < wanted["epochs"]
 
 
 def _differences(name: str, there: Any, wanted: Any) -> list[str]:

@@ -166,6 +166,29 @@ def annotations(draw, grid, max_objects=12, crowds=True, degenerate=True, points
 
 
 @st.composite
+def crowds(draw, grid, max_objects=60):
+    """Many objects in one spot: equal, nearly equal, of one size or one area, or all over each other."""
+    height, width = grid.image_size
+    count, rng = draw(st.integers(2, max_objects)), np.random.default_rng(draw(st.integers(0, 999)))
+    spot = rng.uniform(0, 1, 2) * (height, width)
+    side = draw(st.sampled_from([1.0, 14.0, 40.0, 1000.0])) * rng.uniform(0.5, 1, 2)
+    kind = draw(st.sampled_from(["equal", "nearly", "one size", "one area", "any", "frame"]))
+    low, size = np.tile(spot, (count, 1)), np.tile(side, (count, 1))
+    if kind == "nearly":
+        low += rng.normal(0, 1e-4, (count, 2))
+    elif kind == "one size":
+        low += rng.integers(0, 9, (count, 2))
+    elif kind == "one area":
+        size *= np.exp(np.outer(rng.normal(0, 0.5, count), (1, -1)))
+    elif kind == "any":
+        low, size = low + rng.uniform(0, 9, (count, 2)), size * rng.uniform(0.1, 1, (count, 2))
+    elif kind == "frame":
+        low, size = low * 0, np.tile((height, width), (count, 1)) + rng.integers(0, 2, (count, 2))
+    labels, crowd = rng.integers(0, 5, count), rng.random(count) < 0.03
+    return Annotations(np.hstack((low, low + size)), labels, crowd)
+
+
+@st.composite
 def keypoint_encoders(draw, **fixed):
     """Encoders over one or several grids, also such as do not divide the frame."""
     image_size = (draw(st.integers(1, 90)), draw(st.integers(1, 90)))

@@ -138,7 +138,7 @@ def test_predictions_decode_to_scored_detections():
 BAD = [
     (lambda: AnchorGrid((0, 5)), r"image_size=\(0, 5\): expected \(height, width\)"),
     (lambda: AnchorGrid(64, 5, 4), "min_level=5, max_level=4: expected 0 <= min_level"),
-    (lambda: AnchorGrid(64, num_scales=0), "num_scales=0: expected at least 1"),
+    (lambda: AnchorGrid(64, num_scales=0), "num_scales=0: expected a whole number of at least 1"),
     (lambda: AnchorGrid(64, aspect_ratios=[-1]), "aspect_ratios holds -1: expected width / height"),
     (lambda: AnchorGrid(64, aspect_ratios=[]), "aspect_ratios is empty"),
     (

@@ -44,7 +44,7 @@ def test_unlabelled_images_are_listed_for_any_source(tmp_path):
     labels(folder, "", {"a": FULL})
     image(folder / "images" / "b.jpg")
     (folder / "data.yaml").write_text("names: [cat]\n")
-    (folder / "args.yaml").write_text("names: [wrong]\n")
+    (folder / "args.yaml").write_text("task: detect\nnames_file: [wrong]\n")
     for source in (folder, folder / "data.yaml"):
         dataset = load(source)
         assert dataset.classes == ("cat",)
@@ -54,7 +54,7 @@ def test_unlabelled_images_are_listed_for_any_source(tmp_path):
 BAD_YAML = [
     ("kpt_shape: 17", r"kpt_shape is 17; expected \[keypoints, 2 or 3\]"),
     ("kpt_shape: []", r"kpt_shape is \[\]"),
-    ("kpt_shape: [a, 3]", r"kpt_shape is \['a', 3\]"),
+    ("kpt_shape: [a, 3]", r"kpt_shape is \[a, 3\]"),
     ("kpt_shape: [2, 3]\nflip_idx: [1, 9]", r"flip_idx is \[1, 9\]; expected 2 indices"),
     ("kpt_shape: [3, 3]\nflip_idx: [1, 2, 0]", "each pointing back"),
 ]
@@ -110,7 +110,9 @@ def test_labelme_groups_of_several_labels_are_several_objects(tmp_path):
     dataset = load(labelme(tmp_path, shapes))
     assert [dataset.classes[k] for k in dataset[0].annotations.labels] == ["cat", "dog"]
     np.testing.assert_array_equal(dataset[0].annotations.keypoints[0], [[2, 3, 2]])
-    assert [p.detail for p in dataset.problems] == ["group 1 has two points 'eye'"]
+    assert [p.detail for p in dataset.problems] == [
+        "shape 3, a point 'eye': group 1 has two of that name"
+    ]
 
 
 def test_labelme_shapes_of_a_wrong_kind_are_listed(tmp_path):
@@ -139,9 +141,17 @@ def test_every_writer_tells_what_it_loses(tmp_path):
     made = {"bbox": [5, 5, 40, 30], "segmentation": outline, "mine": 1, "area": "absent"}
     dataset = load(coco(tmp_path / "in", [made]))
     expected = {
-        "yolo": ["YOLO holds no box apart from the outline", "YOLO holds no extra fields"],
+        "yolo": [
+            "YOLO holds no box apart from the outline",
+            "YOLO holds no extra fields",
+            "YOLO holds no ids of classes: 3, 7 are numbered from 0",
+        ],
         "labelme": ["LabelMe holds no box apart from the outline", "LabelMe holds no extra fields"],
-        "voc": ["VOC holds no extra fields", "VOC holds no outline"],
+        "voc": [
+            "VOC holds no classes without objects: 1 ('cat'); labels are renumbered",
+            "VOC holds no extra fields",
+            "VOC holds no outline",
+        ],
         "coco": [],
     }
     for to, details in expected.items():

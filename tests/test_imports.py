@@ -20,6 +20,7 @@ VOCABULARY = (
     "boxes",
     "contract",
     "cores",
+    "cutting",
     "errors",
     "normalising",
     "resizing",

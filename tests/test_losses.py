@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ytrue import Annotations
-from ytrue.encoders import preset
+from ytrue.encoders import BoxCoder, preset
 from ytrue.model.losses import (
     DetectionLoss,
     decode_offsets,
@@ -224,8 +224,9 @@ def test_the_detection_loss_has_the_official_values(case):
         )
 
     loss = DetectionLoss(
-        **SETTINGS[case], anchors=encoder.grid.boxes, offset=1.0, count_zeros=False
-    )
+        **SETTINGS[case], anchors=encoder.grid.boxes, coder=encoder.coder, offset=1.0,
+        count_zeros=False,
+    )  # fmt: skip
     found = {}
 
     def total(logits, offsets):
@@ -364,7 +365,7 @@ def test_the_moving_average_starts_with_the_first_batch_and_follows():
 def test_the_loss_works_in_graphs_with_half_precision_and_any_batch(compiled):
     targets, predictions = batch(6)
     encoder = preset("ytrue", 128, 4)
-    loss = DetectionLoss(iou="diou", anchors=encoder.grid.boxes[:50])
+    loss = DetectionLoss(iou="diou", anchors=encoder.grid.boxes[:50], coder=encoder.coder)
     signature = (
         {name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for name, x in targets.items()},
         {name: tf.TensorSpec((None, *x.shape[1:]), tf.bfloat16) for name, x in predictions.items()},
@@ -400,7 +401,8 @@ def test_arguments_that_do_not_go_together_are_named():
         ({"offset": np.nan}, "offset=nan: expected a finite number from 0"),
         ({"box_weight": np.nan}, "box_weight=nan: expected a finite number from 0"),
         ({"iou_weight": -1.0}, "iou_weight=-1.0: expected a finite number from 0"),
-        ({"iou": "giou"}, "pass anchors=encoder.grid.boxes"),
+        ({"iou": "giou"}, "pass anchors=encoder.grid.boxes and coder=encoder.coder"),
+        ({"iou": "giou", "anchors": np.zeros((1, 4))}, "pass anchors=.* and coder=encoder.coder"),
         ({"iou": "x", "anchors": np.zeros((1, 4))}, "iou='x': expected one of iou, giou"),
         ({"normalizer": "x"}, "normalizer='x': expected 'batch' or 'moving_average'"),
         ({"momentum": 1}, "momentum=1: expected a share"),
@@ -459,10 +461,10 @@ def test_the_config_holds_every_argument():
     changed = {"alpha": 0.5, "gamma": 2.0, "label_smoothing": 0.1, "delta": 0.2, "box_weight": 10.0,
                "iou": "ciou", "iou_weight": 2.0, "normalizer": "moving_average", "momentum": 0.5,
                "offset": 1.0, "count_zeros": False}  # fmt: skip
-    assert {*changed, "anchors", "self"} == set(
+    assert {*changed, "anchors", "coder", "self"} == set(
         inspect.signature(DetectionLoss.__init__).parameters
     )
-    assert DetectionLoss(**changed, anchors=np.zeros((3, 4))).config() == changed
+    assert DetectionLoss(**changed, anchors=np.zeros((3, 4)), coder=BoxCoder()).config() == changed
 
 
 REPLICAS = """

@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from reference import matching as reference
-from strategies import annotations, encoders, grids
+from strategies import annotations, crowds, encoders, grids
 from ytrue import Annotations
 from ytrue.contract import OUTCOMES
 from ytrue.encoders import PRESETS, AnchorEncoder, AnchorGrid, preset
+from ytrue.encoders.kernels.crowding import reserve_in_trees
 from ytrue.encoders.kernels.integrals import integrate
 from ytrue.rle import RLE
 
@@ -41,6 +42,60 @@ def test_windows_equal_the_dense_twin(data):
     explained = encoder.explain(objects)
     np.testing.assert_array_equal(explained.positives, counts["positives"])
     np.testing.assert_array_equal(explained.best_iou, counts["best_iou"].astype(np.float32))
+
+
+@laws
+@given(st.data())
+def test_a_crowd_equals_the_dense_twin(data):
+    encoder = data.draw(encoders())
+    objects = data.draw(crowds(encoder.grid))
+    expected, counts = reference.encode(encoder, objects)
+    assert_same_target(encoder.encode(objects), expected)
+    np.testing.assert_array_equal(encoder.explain(objects).positives, counts["positives"])
+
+
+@laws
+@given(st.data())
+def test_reservations_in_trees_are_those_of_all_pairs_by_falling_iou(data):
+    """Called as for a crowd, whatever the objects are."""
+    floor = data.draw(st.sampled_from([0.0, 0.3]))
+    encoder = data.draw(encoders(force="greedy", min_force_iou=floor))
+    objects = data.draw(st.one_of(annotations(encoder.grid), crowds(encoder.grid)))
+    grid, rules = encoder.grid, encoder._rules
+    _, record = encoder._match((objects,))
+    boxes, found = objects.boxes.astype(grid.precision), record.reserved.copy()
+    record.reserved[:], record.reserved_iou[:] = -1, 0
+    holder = np.full(len(grid), -1, np.int32)
+    reserve_in_trees(0, len(objects), grid.boxes, rules, boxes, record, holder)
+    iou = reference.iou_matrix(np.where(np.isfinite(boxes), boxes, 0), grid.boxes, rules.epsilon)
+    iou[record.best_anchor < 0] = 0
+    expected = reference.greedy_reservations(iou, rules.min_force_iou)
+    reserved = {k: a for k, a in enumerate(record.reserved.tolist()) if a >= 0}
+    assert reserved == expected == {k: a for k, a in enumerate(found.tolist()) if a >= 0}
+    assert {h: a for a, h in enumerate(holder.tolist()) if h >= 0} == expected
+    for k, a in expected.items():
+        assert record.reserved_iou[k] == iou[k, a]
+
+
+@pytest.mark.parametrize("count", [300, 1500])
+@pytest.mark.parametrize("kind", ["equal", "nearly equal", "any", "one size"])
+def test_more_objects_than_anchors_reserve_as_the_dense_twin_does(kind, count):
+    """In one spot, most of them in vain; the second object of an image stands far off."""
+    rng = np.random.default_rng(count)
+    encoder = AnchorEncoder(AnchorGrid((96, 64), max_level=4, num_scales=1), 5, min_force_iou=0.01)
+    low, size = np.full((count, 2), 30.0), np.full((count, 2), (14.0, 12.0))
+    if kind == "nearly equal":
+        low += rng.normal(0, 1e-3, low.shape)
+    elif kind == "any":
+        low, size = low + rng.uniform(0, 20, low.shape), size * rng.uniform(0.1, 1, size.shape)
+    elif kind == "one size":
+        low += rng.integers(0, 20, low.shape)
+    low[1] = 70, 50
+    objects = Annotations(np.hstack((low, low + size)), np.zeros(count))
+    expected, counts = reference.encode(encoder, objects)
+    assert_same_target(encoder.encode(objects), expected)
+    np.testing.assert_array_equal(encoder.explain(objects).forced, counts["forced"])
+    assert 0 < (counts["positives"] > 0).sum() < count
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 100, 500])

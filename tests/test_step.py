@@ -39,7 +39,7 @@ def test_fit_trains_on_a_pipelines_batches(tmp_path):
     encoder = preset("ytrue", 64, dataset.num_classes)
     batches = pipeline(dataset, encoder, batch_size=4)
     model = small(dataset.num_classes)
-    loss = DetectionLoss(iou="giou", anchors=encoder.grid.boxes)
+    loss = DetectionLoss(iou="giou", anchors=encoder.grid.boxes, coder=encoder.coder)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
     before = [weight.numpy() for weight in model.weights]
     history = model.fit(batches.take(2), epochs=3, shuffle=False, verbose=0).history

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ytrue.errors import DataError, Problem
     from ytrue.pointauditing import PointAudit
     from ytrue.polygontuning import PolygonTuning, tune_polygons
+    from ytrue.resizing import fit
     from ytrue.rle import RLE
     from ytrue.tuning import KeypointTuning, tune_keypoints
 
@@ -32,6 +33,7 @@ _HOME = {
     "audit": "auditing",
     "Comparison": "comparing",
     "compare": "comparing",
+    "fit": "resizing",
     "PointAudit": "pointauditing",
     "KeypointTuning": "tuning",
     "PolygonTuning": "polygontuning",
@@ -59,6 +61,7 @@ __all__ = [
     "Problem",
     "audit",
     "compare",
+    "fit",
     "tune_keypoints",
     "tune_polygons",
 ]

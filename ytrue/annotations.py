@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ytrue import boxes as box_math
 from ytrue.rle import RLE
 
 Polygon = tuple[NDArray[np.float32], ...]
@@ -36,6 +37,8 @@ class Annotations:
         scores: (N,) float32 where the objects are predictions, None for ground truth.
         content: the part of the frame that shows the image, `(y_min, x_min, y_max, x_max)`
             pixels; what lies outside is padding. None: the whole frame.
+        image_size: (height, width) of the image or frame that the pixels are of, where it is known,
+            as in a dataset and after placing: encoders refuse those of another frame. Not compared.
 
     Raises:
         ValueError: an array whose shape or length does not fit the boxes.
@@ -54,6 +57,7 @@ class Annotations:
     masks: tuple[RLE | None, ...] | None
     scores: NDArray[np.float32] | None
     content: tuple[float, float, float, float] | None
+    image_size: tuple[int, int] | None
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class Annotations:
         masks: Sequence[RLE | NDArray[np.generic] | None] | None = None,
         scores: ArrayLike | None = None,
         content: Sequence[float] | None = None,
+        image_size: Sequence[int] | None = None,
     ) -> None:
         box_array = np.ascontiguousarray(boxes, np.float32)
         if box_array.size == 0:
@@ -82,19 +87,100 @@ class Annotations:
         _set(self, "masks", None if masks is None else _masks(masks, n))
         _set(self, "scores", None if scores is None else _row("scores", scores, np.float32, n))
         _set(self, "content", None if content is None else tuple(float(edge) for edge in content))
+        _set(self, "image_size", None if image_size is None else _size(image_size))
+
+    @classmethod
+    def from_xyxy(
+        cls,
+        boxes: ArrayLike,
+        labels: ArrayLike,
+        crowd: ArrayLike | None = None,
+        *,
+        image_size: Sequence[int] | None = None,
+        normalised: bool = False,
+    ) -> Annotations:
+        """Return the annotations of boxes `(x_min, y_min, x_max, y_max)`.
+
+        Args:
+            boxes: (N, 4) pixels.
+            labels, crowd: as above; more is added with `replace`.
+            image_size: (height, width) of the image, pixels.
+            normalised: the boxes are shares of the image's width and height, as YOLO has them.
+
+        Raises:
+            ValueError: normalised boxes without `image_size`, or boxes of another shape.
+
+        Example:
+            >>> Annotations.from_xyxy([(20, 10, 80, 50)], [3]).boxes.tolist()
+            [[10.0, 20.0, 50.0, 80.0]]
+        """
+        return cls._ordered(box_math.from_xyxy, boxes, labels, crowd, image_size, normalised)
+
+    @classmethod
+    def from_xywh(
+        cls,
+        boxes: ArrayLike,
+        labels: ArrayLike,
+        crowd: ArrayLike | None = None,
+        *,
+        image_size: Sequence[int] | None = None,
+        normalised: bool = False,
+    ) -> Annotations:
+        """Return the annotations of COCO's `(x_min, y_min, width, height)`; see `from_xyxy`."""
+        return cls._ordered(box_math.from_xywh, boxes, labels, crowd, image_size, normalised)
+
+    @classmethod
+    def from_cxcywh(
+        cls,
+        boxes: ArrayLike,
+        labels: ArrayLike,
+        crowd: ArrayLike | None = None,
+        *,
+        image_size: Sequence[int] | None = None,
+        normalised: bool = False,
+    ) -> Annotations:
+        """Return the annotations of `(x_centre, y_centre, width, height)`; see `from_xyxy`.
+
+        Example:
+            >>> yolo = [(0.5, 0.25, 0.1, 0.5)]
+            >>> found = Annotations.from_cxcywh(yolo, [0], image_size=(480, 640), normalised=True)
+            >>> found.boxes.tolist()
+            [[0.0, 288.0, 240.0, 352.0]]
+        """
+        return cls._ordered(box_math.from_cxcywh, boxes, labels, crowd, image_size, normalised)
+
+    @classmethod
+    def _ordered(
+        cls,
+        order: Callable[[NDArray[Any]], NDArray[Any]],
+        boxes: ArrayLike,
+        labels: ArrayLike,
+        crowd: ArrayLike | None,
+        image_size: Sequence[int] | None,
+        normalised: bool,
+    ) -> Annotations:
+        if normalised and image_size is None:
+            raise ValueError("normalised=True: the image's image_size=(height, width) is needed")
+        given = np.asarray(boxes, np.float64)
+        if given.size and (given.ndim != 2 or given.shape[1] != 4):
+            raise ValueError(f"boxes has shape {given.shape}, expected (N, 4)")
+        found = order(given.reshape(-1, 4))
+        if normalised and image_size is not None:
+            found = found * np.tile(_size(image_size), 2)
+        return cls(found, labels, crowd, image_size=image_size)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __repr__(self) -> str:
-        extras = [f.name for f in fields(self)[3:] if getattr(self, f.name) is not None]
+        extras = [name for name in _COMPARED[3:] if getattr(self, name) is not None]
         with_extras = f", with {', '.join(extras)}" if extras else ""
         return f"Annotations({len(self)} objects, {int(self.crowd.sum())} crowd{with_extras})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Annotations):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(_same(getattr(self, name), getattr(other, name)) for name in _COMPARED)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -115,7 +201,11 @@ class Annotations:
             masks=None if self.masks is None else [self.masks[i] for i in rows],
             scores=None if self.scores is None else self.scores[rows],
             content=self.content,
+            image_size=self.image_size,
         )
+
+
+_COMPARED: Final = tuple(f.name for f in fields(Annotations) if f.name != "image_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +238,11 @@ class Example:
 
 def _set(value: object, name: str, content: object) -> None:
     object.__setattr__(value, name, content)  # the class is frozen
+
+
+def _size(image_size: Sequence[int]) -> tuple[int, int]:
+    height, width = image_size
+    return int(height), int(width)
 
 
 def _row(name: str, values: ArrayLike, dtype: type, n: int) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol, Self, get_args, runtime_checka
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.annotations import Annotations
+from ytrue.annotations import Annotations, Example
 
 POSITIVE: Final = 1
 NEGATIVE: Final = 0
@@ -20,6 +20,9 @@ IGNORE: Final = -1
 
 Target = dict[str, NDArray[Any]]
 """What an encoder returns: named arrays of one example, or of a batch with a leading axis."""
+
+Given = Annotations | Example
+"""What is encoded: annotations in the frame's pixels, or an example, which is letterboxed into it."""
 
 Spec = dict[str, tuple[tuple[int | None, ...], np.dtype[Any]]]
 """Name -> (shape, dtype) of one example's target; None: as many as the batch's largest has."""
@@ -97,11 +100,11 @@ class Encoder(Protocol):
         """Name -> (shape, dtype) of one example's target, known before any data."""
         ...
 
-    def encode(self, annotations: Annotations) -> Target:
-        """Return the target of one example."""
+    def encode(self, annotations: Given) -> Target:
+        """Return the target of one example, whose annotations are in the frame, or placed in it."""
         ...
 
-    def encode_batch(self, batch: Sequence[Annotations]) -> Target:
+    def encode_batch(self, batch: Sequence[Given]) -> Target:
         """Return the targets of several examples with a leading batch axis."""
         ...
 
@@ -109,7 +112,7 @@ class Encoder(Protocol):
         """Return the objects that one example's target, or prediction, stands for."""
         ...
 
-    def explain(self, annotations: Annotations) -> Assignment | PointAssignment | JointAssignment:
+    def explain(self, annotations: Given) -> Assignment | PointAssignment | JointAssignment:
         """Return what `encode` decided for every object (or point), from the same kernel."""
         ...
 
@@ -139,7 +142,7 @@ class Encoder(Protocol):
 class ObjectEncoder(Encoder, Protocol):
     """An encoder that gives positions to objects."""
 
-    def explain(self, annotations: Annotations) -> Assignment:
+    def explain(self, annotations: Given) -> Assignment:
         """Return what `encode` decided for every object and position."""
         ...
 
@@ -147,7 +150,7 @@ class ObjectEncoder(Encoder, Protocol):
 class PointEncoder(Encoder, Protocol):
     """An encoder that gives slots of cells to points."""
 
-    def explain(self, annotations: Annotations) -> PointAssignment:
+    def explain(self, annotations: Given) -> PointAssignment:
         """Return what `encode` decided for every point and slot."""
         ...
 

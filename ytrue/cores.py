@@ -1,4 +1,4 @@
-"""How many cores there are to work with, and the one pool of threads that works on them."""
+"""How many cores there are to work with, and the pools of threads that work on them."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +10,15 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def shared_pool() -> ThreadPoolExecutor:
-    """Return this process's pool, for work that releases the GIL and waits for nobody."""
-    return _pool(os.getpid())
+def shared_pool(threads: int | None = None) -> ThreadPoolExecutor:
+    """Return this process's pool of so many threads, for work that waits for nobody.
+
+    There is one for each number, however many ask for it; the default is the cores'.
+    """
+    return _pool(os.getpid(), threads)
 
 
 @cache
-def _pool(_process: int) -> ThreadPoolExecutor:
+def _pool(_process: int, threads: int | None) -> ThreadPoolExecutor:
     # Keyed by the process: a forked child has none of its parent's threads.
-    return ThreadPoolExecutor(available_cores(), thread_name_prefix="ytrue")
+    return ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="ytrue")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Literal
+
+import numpy as np
 
 Action = Literal["kept", "clipped", "dropped", "ignored"]
 """What became of the thing a `Problem` is about; "ignored" means: made a crowd (ignore) region."""
@@ -23,7 +25,7 @@ class DataError(ValueError):
 
 def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
     """Raise ValueError, naming the argument, if its value is none of those allowed."""
-    if value not in allowed:
+    if not isinstance(value, Hashable) or value not in allowed:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
 
 
@@ -38,15 +40,33 @@ def check_whole(name: str, value: object, least: int) -> int:
 
 
 def _whole(name: str, value: object, least: int, words: str) -> int:
-    number = float(value) if isinstance(value, Real) else math.nan
+    number = as_number(value)
     if number.is_integer() and number >= least:
         return int(number)
     raise ValueError(f"{name}={value!r}: expected a whole number {words}")
 
 
+def check_number(name: str, value: object) -> float:
+    """Return an argument as a float; ValueError, naming it, if it is no finite number."""
+    number = as_number(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name}={value!r}: expected a finite number")
+    return number
+
+
+def as_number(value: object) -> float:
+    """Return a number, Python's or NumPy's, as a float; nan where it is none."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    try:
+        return float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:  # a whole number beyond all floats
+        return math.inf
+
+
 def check_from_zero(name: str, value: float) -> None:
     """Raise ValueError, naming the argument, if its value is below 0 or not finite."""
-    if not 0 <= value < math.inf:
+    if not 0 <= as_number(value) < math.inf:
         raise ValueError(f"{name}={value}: expected a finite number from 0")
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from ytrue.errors import DataError
+
 MARK: Final = "made by ytrue"
 """Stands in every picture and page, so that a later one may take its place."""
 
@@ -93,3 +95,27 @@ def picture_format(path: Path) -> str:
     if kind is None:
         raise ValueError(f"{path}: no picture's name; expected one in {', '.join(PICTURES)}")
     return kind
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder, which is there: two processes that write in it would mix their files.
+
+    Args:
+        folder: gets a file `.lock`. A process that is killed holds it no longer.
+        doing: what another process, which holds it, is told to be doing: "writing records".
+
+    Raises:
+        DataError: another process holds it.
+    """
+    import fcntl
+
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another process is {doing} here", where=folder,
+                do="wait for it, or name another folder",
+            ) from None  # fmt: skip
+        yield

@@ -1,26 +1,41 @@
-"""The decorators of every kernel: compiled once, cached on disk, run without the GIL.
+"""The decorators of every kernel: compiled once, kept on disk (`kernelcache`), run without the GIL.
 
 No fastmath and no contraction: a kernel and its NumPy twin must round alike. Division by zero
 gives inf or nan as in NumPy instead of raising.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-kernel = njit(nogil=True, cache=True, error_model="numpy")
+from ytrue.kernelcache import keep
 
-# For what is called in every step of a loop. Scalars or `borrowed` arrays: any
-# other array is counted, inlined too.
-inlined_kernel = njit(nogil=True, cache=True, error_model="numpy", inline="always")
+_OPTIONS: Final = {"nogil": True, "error_model": "numpy"}
 
 
-# For what a loop calls once an object with a dozen arrays: to pass them costs as much as the work.
-# Unlike the one above this is compiled by itself first, so that its arrays are not counted anew.
-merged_kernel = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+def kernel(function: Any) -> Any:
+    """Compile a function when it is first called."""
+    return keep(njit(**_OPTIONS)(function))
+
+
+def inlined_kernel(function: Any) -> Any:
+    """Compile a function into its callers.
+
+    For what is called in every step of a loop. Scalars or `borrowed` arrays: any other array is
+    counted, inlined too.
+    """
+    return keep(njit(**_OPTIONS, inline="always")(function))
+
+
+def merged_kernel(function: Any) -> Any:
+    """Compile a function by itself, so that its arrays are not counted anew, then into its callers.
+
+    For what a loop calls once an object with a dozen arrays: to pass them costs as much as the work.
+    """
+    return keep(njit(**_OPTIONS, forceinline=True)(function))
 
 
 def _without_owner(_context: Any, value: Any) -> Any:

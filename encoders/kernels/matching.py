@@ -19,6 +19,7 @@ from ytrue.encoders.kernels.claims import (
     claim,
 )
 from ytrue.encoders.kernels.coding import encode_centres, encode_corners
+from ytrue.encoders.kernels.crowding import reserve_in_trees
 from ytrue.encoders.kernels.lattice import COLUMNS, FIRST, PER_CELL, ROWS, locate
 from ytrue.encoders.kernels.objects import (
     IGNORE,
@@ -40,6 +41,7 @@ from ytrue.jit import borrowed, kernel
 
 FORCE_NONE, FORCE_GREEDY, FORCE_ARGMAX = 0, 1, 2
 PADDING_NEGATIVE, PADDING_IGNORE, PADDING_OVERRIDES = 0, 1, 2
+PATIENCE = 16  # anchors of the grid that searches in a crowd may visit, in all
 PADDED = 5  # beside the kinds of `objects`
 
 
@@ -114,9 +116,12 @@ def _match_borrowed(first, end, anchors, lattice, rules, objects, targets, recor
         n = claim(begin, stop, anchors, lattice, rules, objects.boxes, record, state, owner, search)
         label[:] = -1
         if rules.force == FORCE_GREEDY:
-            _reserve_greedily(
+            done = _reserve_greedily(
                 begin, stop, lattice, rules, objects.boxes, record, label, found, overlaps
             )
+            if not done:
+                _reserve_nothing(begin, stop, record, label)
+                reserve_in_trees(begin, stop, anchors, rules, objects.boxes, record, label)
         elif rules.force == FORCE_ARGMAX:
             _reserve_argmax(begin, stop, rules, record, label)
         box[:] = 0
@@ -175,8 +180,12 @@ def _reserve_greedily(begin, stop, lattice, rules, boxes, record, holder, found,
     its holder for a better pair, whose loser proposes again. Objects and anchors rank pairs by one
     strict order (IoU, then lower object, then lower anchor), so there is exactly one stable
     outcome, and taking the pairs by falling rank gives the same.
+
+    Returns whether that is done. In a crowd every anchor passes from hand to hand: where searches
+    have visited PATIENCE times as many anchors as there are, `crowding` does it for less.
     """
     reserved, reserved_iou = record.reserved, record.reserved_iou
+    patience = PATIENCE * holder.shape[0]
     for start in range(begin, stop):
         k = start
         while k >= 0:
@@ -184,9 +193,12 @@ def _reserve_greedily(begin, stop, lattice, rules, boxes, record, holder, found,
             if anchor < 0 or overlap <= rules.min_force_iou:
                 break
             if not _accepts(anchor, overlap, k, begin, holder, reserved_iou):
-                anchor, overlap = _best_unrefused(
+                if patience < 0:
+                    return False
+                anchor, overlap, visited = _best_unrefused(
                     boxes, k, overlap, begin, lattice, rules, holder, reserved_iou, found, overlaps
                 )
+                patience -= visited
                 if anchor < 0:
                     break
             loser = -1
@@ -196,6 +208,14 @@ def _reserve_greedily(begin, stop, lattice, rules, boxes, record, holder, found,
             holder[anchor] = k - begin
             reserved[k], reserved_iou[k] = anchor, overlap
             k = loser
+    return True
+
+
+@kernel
+def _reserve_nothing(begin, stop, record, holder):  # type: ignore[no-untyped-def]
+    holder[:] = -1
+    for k in range(begin, stop):
+        record.reserved[k], record.reserved_iou[k] = -1, 0
 
 
 @kernel
@@ -211,10 +231,12 @@ def _accepts(anchor, overlap, k, begin, holder, reserved_iou):  # type: ignore[n
 def _best_unrefused(  # type: ignore[no-untyped-def]
     boxes, k, highest, begin, lattice, rules, holder, reserved_iou, found, overlaps
 ):
-    """Return the best anchor that would take object k, and their IoU; -1 and 0 without."""
-    threshold = np.float64(highest) * 0.9
+    """Return the best anchor that would take object k, -1 without; the IoU; how many were visited."""
+    first, visited = np.float64(highest) * 0.9, np.int64(0)
+    threshold = first
     while True:
         count, _ = find_by_iou(boxes, k, lattice, threshold, rules.epsilon, found, overlaps)
+        visited += np.int64(count) + lattice.shapes.shape[0]
         n, best = ZERO, boxes.dtype.type(0)
         for i in range(count):
             anchor, above = found.anchor[i], overlaps[i] > rules.min_force_iou
@@ -223,10 +245,10 @@ def _best_unrefused(  # type: ignore[no-untyped-def]
                 best = max(best, overlaps[i])
                 n += ONE
         if n > 0:
-            return lowest_anchor(found.anchor, overlaps, n, best), best
+            return lowest_anchor(found.anchor, overlaps, n, best), best, visited
         if threshold == ANY_OVERLAP:
-            return np.int32(-1), best
-        threshold = lower(threshold)
+            return np.int32(-1), best, visited
+        threshold = lower(threshold, first)
 
 
 @kernel

@@ -98,6 +98,8 @@ def find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps):  # type
     y_edges, x_edges = lattice.y_edges, lattice.x_edges
     y_min, x_min, y_max, x_max = boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]
     box_area = (y_max - y_min) * (x_max - x_min)
+    if box_area == np.inf:
+        return ZERO, boxes.dtype.type(0)  # so is every IoU with it
     height, width = np.float64(y_max) - np.float64(y_min), np.float64(x_max) - np.float64(x_min)
     centre_y, centre_x = np.float64(y_min) + 0.5 * height, np.float64(x_min) + 0.5 * width
     share = threshold / (1.0 + threshold) * OVERLAP_MARGIN
@@ -203,15 +205,20 @@ def highest_iou(boxes, k, sizes):  # type: ignore[no-untyped-def]
 @merged_kernel
 def find_best(boxes, k, lattice, epsilon, found, overlaps):  # type: ignore[no-untyped-def]
     """Find anchors that surely include the one of highest IoU with box k; as `find_by_iou`."""
-    threshold = highest_iou(boxes, k, lattice.sizes) * 0.9
+    highest = highest_iou(boxes, k, lattice.sizes) * 0.9
+    threshold = highest
     while True:
         count, best = find_by_iou(boxes, k, lattice, threshold, epsilon, found, overlaps)
         if count > 0 or threshold == ANY_OVERLAP:
             return count, best
-        threshold = lower(threshold)
+        threshold = lower(threshold, highest)
 
 
 @kernel
-def lower(threshold):  # type: ignore[no-untyped-def]
-    """Return the next threshold to search with where one found nothing."""
-    return threshold * 0.6 if threshold > 1e-6 else ANY_OVERLAP
+def lower(threshold, highest):  # type: ignore[no-untyped-def]
+    """Return the next threshold to search with where one found nothing, `highest` being the first.
+
+    By steps down to a millionth of that: of a box a thousand frames wide every IoU is tiny, and a
+    search for any at all would visit every anchor.
+    """
+    return threshold * 0.6 if threshold > 1e-6 * highest else ANY_OVERLAP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -13,6 +13,27 @@ from ytrue.errors import check_choice
 Kind = Literal["iou", "giou", "diou", "ciou"]
 KINDS: Final = ("iou", "giou", "diou", "ciou")
 _LARGEST: Final = 10.0
+
+
+class Coder(Protocol):
+    """How boxes are told relative to anchors: what a loss reads of the encoder's `BoxCoder`."""
+
+    @property
+    def kind(self) -> str:
+        """Either "centre" or "corner"."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, float, float, float]:
+        """Divisors of the four numbers, in their order."""
+        ...
+
+
+class PlainCoder(NamedTuple):
+    """A `Coder` as a file holds it."""
+
+    kind: str
+    std: tuple[float, float, float, float]
 
 
 def huber_loss(
@@ -100,16 +121,21 @@ def _aspect(p_sides: tf.Tensor, t_sides: tf.Tensor) -> tf.Tensor:
     return tf.square((angles[1] - angles[0]) * (2.0 / math.pi))
 
 
-def decode_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Return boxes (..., A, 4), (y_min, x_min, y_max, x_max) pixels, of (ty, tx, th, tw).
+def decode_offsets(offsets: tf.Tensor, anchors: tf.Tensor, coder: Coder | None = None) -> tf.Tensor:
+    """Return boxes (..., A, 4), (y_min, x_min, y_max, x_max) pixels, of offsets from anchors.
 
     Args:
-        offsets: (..., A, 4) as `BoxCoder("centre")` without standard deviations writes them. th and
-            tw count as at most 10, a side 22,026 times the anchor's: a wild prediction must not
-            make the loss, and with it every weight, infinite.
+        offsets: (..., A, 4) as the coder writes them. Logarithms of sides count as at most 10, a
+            side 22,026 times the anchor's: a wild prediction must not make the loss, and with it
+            every weight, infinite.
         anchors: (A, 4) pixels.
+        coder: the encoder's `coder`; None: "centre" without standard deviations.
     """
+    if coder is not None:
+        offsets = offsets * tf.constant(coder.std, offsets.dtype)
     sides = anchors[:, 2:] - anchors[:, :2]
+    if coder is not None and coder.kind == "corner":
+        return anchors + offsets * tf.concat((sides, sides), axis=-1)
     centres = offsets[..., :2] * sides + (anchors[:, :2] + 0.5 * sides)
     half = 0.5 * tf.exp(tf.minimum(offsets[..., 2:], _LARGEST)) * sides
     return tf.concat((centres - half, centres + half), axis=-1)

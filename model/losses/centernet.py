@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
+import keras
 import tensorflow as tf
 
 from ytrue.contract import IGNORE, POSITIVE
 from ytrue.errors import check_from_zero
-from ytrue.model.losses.forms import Form, arrays_of, check_equal
+from ytrue.model.losses.configured import ConfiguredLoss
+from ytrue.model.losses.forms import Form, arrays_of, check_classes, check_equal
 from ytrue.model.losses.replicas import over_replicas
 
 _FORMS: Final[dict[str, Form]] = {
@@ -23,7 +25,8 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 
-class CenterNetLoss:
+@keras.saving.register_keras_serializable("ytrue")
+class CenterNetLoss(ConfiguredLoss):
     """CenterNet's loss on the targets of `CenterNetEncoder`, every mask explicit.
 
     With Y the heat map, p the sigmoid of a logit, over cells that are not ignored and classes,
@@ -64,6 +67,7 @@ class CenterNetLoss:
         size_weight: float = 0.1,
         offset_weight: float = 1.0,
     ) -> None:
+        self._keep(locals())
         for name, value in (
             ("gamma", gamma), ("beta", beta), ("size_weight", size_weight),
             ("offset_weight", offset_weight),
@@ -98,6 +102,7 @@ class CenterNetLoss:
                 f"{words} differ", {name: x.shape[axis] for name, x in arrays.items()},
                 "; are encoder and model of one image size and stride?",
             )  # fmt: skip
+        check_classes(arrays, "targets' heatmap", "predictions' heatmap")
         state = arrays["targets' state"]
         heat = tf.cast(arrays["targets' heatmap"], tf.float32)
         counted = (state != IGNORE)[..., None]

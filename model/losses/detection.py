@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import keras
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
 from ytrue.errors import check_from_zero
-from ytrue.model.losses.boxes import KINDS, Kind, decode_offsets, huber_loss, iou_loss
+from ytrue.model.losses.boxes import (
+    KINDS,
+    Coder,
+    Kind,
+    PlainCoder,
+    decode_offsets,
+    huber_loss,
+    iou_loss,
+)
+from ytrue.model.losses.configured import ConfiguredLoss
 from ytrue.model.losses.focal import check, focal_loss
 from ytrue.model.losses.forms import Form, arrays_of, check_equal
 from ytrue.model.losses.replicas import over_replicas
@@ -27,7 +36,8 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 
-class DetectionLoss:
+@keras.saving.register_keras_serializable("ytrue")
+class DetectionLoss(ConfiguredLoss):
     """Focal loss of the classes plus weighted Huber (and IoU) loss of the boxes (row D2).
 
     All are summed and divided by the number of positive anchors in the batch, of all replicas
@@ -37,9 +47,11 @@ class DetectionLoss:
         alpha, gamma, label_smoothing: of the focal loss; see `focal_terms`.
         delta: of the Huber loss.
         box_weight: of the Huber loss, which is divided by the four coordinates, as google/automl's.
-        iou: "iou", "giou", "diou" or "ciou" adds that loss of the decoded boxes; needs `anchors`.
+        iou: "iou", "giou", "diou" or "ciou" adds that loss of the decoded boxes; needs `anchors`
+            and `coder`.
         iou_weight: of that loss, which is divided by four, too, as google/automl's.
         anchors: (A, 4) pixels, `encoder.grid.boxes`.
+        coder: how offsets stand for boxes, `encoder.coder`.
         normalizer: "batch": this batch's positives; "moving_average": of those so far.
         momentum: of the moving average.
         offset: added to the number of positives; google/automl adds 1.
@@ -60,19 +72,22 @@ class DetectionLoss:
         iou: Kind | None = None,
         iou_weight: float = 1.0,
         anchors: Any = None,
+        coder: Coder | None = None,
         normalizer: Normalizer = "batch",
         momentum: float = 0.99,
         offset: float = 0.0,
         count_zeros: bool = True,
     ) -> None:
+        self._keep(locals())
         check(alpha, gamma, label_smoothing)
         if not 0 < delta < math.inf:
             raise ValueError(f"delta={delta}: expected a number above 0")
         if iou is not None and iou not in KINDS:
             raise ValueError(f"iou={iou!r}: expected one of {', '.join(KINDS)}, or None")
-        if iou is not None and anchors is None:
+        if iou is not None and (anchors is None or coder is None):
             raise ValueError(
-                f"iou={iou!r} compares boxes in pixels: pass anchors=encoder.grid.boxes"
+                f"iou={iou!r} compares boxes in pixels: pass anchors=encoder.grid.boxes and "
+                "coder=encoder.coder"
             )
         if normalizer not in ("batch", "moving_average"):
             raise ValueError(f"normalizer={normalizer!r}: expected 'batch' or 'moving_average'")
@@ -92,6 +107,7 @@ class DetectionLoss:
         if iou is not None:
             self.weights["iou"] = iou_weight
         self.anchors = None if anchors is None else tf.constant(anchors, tf.float32)
+        self.coder = coder
         self.normalizer = normalizer
         self.momentum = momentum
         self.offset = offset
@@ -118,6 +134,19 @@ class DetectionLoss:
         names = ("delta", "iou", "iou_weight", "normalizer", "momentum", "offset", "count_zeros")
         values = {name: getattr(self, name) for name in names}
         return {**self.focal, **values, "box_weight": self.weights["box"]}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments as plain JSON values."""
+        config = super().get_config()
+        if self.coder is not None:
+            config["coder"] = {"kind": self.coder.kind, "std": list(self.coder.std)}
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the loss that `get_config()` described."""
+        coder = config.get("coder")
+        return cls(**config | {"coder": None if coder is None else PlainCoder(**coder)})
 
     def __call__(
         self,
@@ -166,7 +195,7 @@ class DetectionLoss:
         places = tf.where(state == POSITIVE)  # (P, 2)
         anchors = tf.gather(self.anchors, places[:, 1])  # (P, 4)
         boxes = [
-            decode_offsets(tf.gather_nd(tf.cast(offsets, tf.float32), places), anchors)
+            decode_offsets(tf.gather_nd(tf.cast(offsets, tf.float32), places), anchors, self.coder)
             for offsets in (prediction, target)
         ]
         return tf.reduce_sum(iou_loss(*boxes, kind=self.iou or "iou"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
+import keras
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
 from ytrue.errors import check_choice, check_from_zero
 from ytrue.model.losses.boxes import KINDS, Kind, iou_loss
+from ytrue.model.losses.configured import ConfiguredLoss
 from ytrue.model.losses.focal import check, focal_loss
 from ytrue.model.losses.forms import Form, arrays_of, check_equal
 from ytrue.model.losses.replicas import over_replicas
@@ -27,7 +29,8 @@ _LARGEST: Final = 10.0
 """Logarithm of a distance in strides, at most: a wild prediction must not make the loss infinite."""
 
 
-class FCOSLoss:
+@keras.saving.register_keras_serializable("ytrue")
+class FCOSLoss(ConfiguredLoss):
     """FCOS's loss on the targets of `FCOSEncoder`, every mask explicit.
 
     With c the centre-ness of a positive, d its distances (top, left, bottom, right) in strides, raw
@@ -69,6 +72,7 @@ class FCOSLoss:
         kind: Kind = "giou",
         box_weight: float = 1.0,
     ) -> None:
+        self._keep(locals())
         check(alpha, gamma, label_smoothing=0.0)
         check_choice("kind", kind, KINDS)
         check_from_zero("box_weight", box_weight)

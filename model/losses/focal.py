@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from ytrue.contract import IGNORE, POSITIVE
 from ytrue.errors import check_from_zero
+from ytrue.model.losses.forms import own_classes
 
 
 def focal_terms(
@@ -80,19 +81,20 @@ def focal_loss(
         () float32.
 
     Raises:
-        ValueError: an argument out of range, named with its value.
+        ValueError: an argument out of range, named with its value; a label that is none of the C
+            classes (in a graph InvalidArgumentError; under XLA the loss is nan).
         NotImplementedError: a second derivative is asked for.
     """
     check(alpha, gamma, label_smoothing)
 
     logits = tf.convert_to_tensor(logits)
     rows = tf.reshape(logits, (-1, logits.shape[-1]))  # (N, C), N = B * A
-    own = tf.maximum(tf.reshape(tf.cast(label, tf.int32), (-1,)), 0)
     state = tf.reshape(state, (-1,))
+    own, known = own_classes(tf.reshape(label, (-1,)), state, logits.shape[-1])
 
     @tf.custom_gradient
     def total(rows: tf.Tensor) -> Any:
-        value, slope = _compact(rows, own, state, alpha, gamma, label_smoothing)
+        value, slope = _compact(rows, own, known, state, alpha, gamma, label_smoothing)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             return tf.cast(_once(rows, slope) * upstream, rows.dtype)
@@ -105,14 +107,18 @@ def focal_loss(
 def _compact(
     rows: tf.Tensor,
     own: tf.Tensor,
+    known: tf.Tensor,
     state: tf.Tensor,
     alpha: float,
     gamma: float,
     smoothing: float,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the loss and its gradient, () and (N, C), of logits (N, C) and own classes (N,)."""
+    """Return the loss and its gradient, () and (N, C), of logits (N, C) and own classes (N,).
+
+    known: (N,) whether the own class is one of the C.
+    """
     z = tf.cast(rows, tf.float32)
-    one = tf.gather(z, own, batch_dims=1)  # (N,)
+    one = tf.where(known, tf.gather(z, own, batch_dims=1), math.nan)  # (N,)
     weight = tf.where(state != IGNORE, 1.0 - alpha, 0.0)
     positive = state == POSITIVE
     softplus = tf.math.softplus(z)

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from ytrue.contract import POSITIVE
+
 # Axes, a letter for any length, "..." for any number of them; and whether integer.
 Form = tuple[tuple[str | int, ...], bool]
 
@@ -72,7 +74,46 @@ def check_equal(what: str, sizes: Mapping[str, int | None], hint: str = "") -> N
         raise ValueError(f"{what}: {counts}{hint}")
 
 
+def check_classes(arrays: Mapping[str, tf.Tensor], *names: str) -> None:
+    """Raise ValueError if the last axes of these arrays, their classes, differ."""
+    check_equal(
+        "numbers of classes differ", {name: arrays[name].shape[-1] for name in names},
+        "; are encoder and network made for the same classes?",
+    )  # fmt: skip
+
+
 def shape_words(array: tf.Tensor) -> str:
     """Return an array's shape as "(2, None, 4)"."""
     shape = tf.TensorShape(array.shape)
     return "(...)" if shape.rank is None else f"({', '.join(map(str, shape.as_list()))})"
+
+
+def own_classes(label: tf.Tensor, state: tf.Tensor, classes: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return each positive's class, 0 elsewhere, int32, and whether the network has it.
+
+    Where it has not, a graph stops with the same words as the error below. XLA knows no such stop,
+    and gathers something: there the caller makes the loss nan where the second array is false.
+
+    Args:
+        label, state: of one shape.
+        classes: how many the predictions have.
+
+    Raises:
+        ValueError: a positive's label is none of the classes; in a graph InvalidArgumentError.
+    """
+    own = tf.where(state == POSITIVE, tf.cast(label, tf.int32), 0)
+    known = (own >= 0) & (own < classes)
+    words = (
+        f"the targets' labels of positives must lie in [0, {classes}): the predictions have "
+        f"{classes} classes; are encoder and network made for the same classes? the farthest label is"
+    )
+    low, high = tf.reduce_min(own), tf.reduce_max(own)
+    farthest = tf.where(low < 0, low, high)
+    if not tf.executing_eagerly():
+        with tf.control_dependencies(
+            [tf.debugging.Assert(tf.reduce_all(known), [words, farthest])]
+        ):
+            own = tf.identity(own)
+    elif not tf.reduce_all(known):
+        raise ValueError(f"{words} {int(farthest)}")
+    return tf.clip_by_value(own, 0, classes - 1), known

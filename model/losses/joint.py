@@ -1,44 +1,21 @@
-"""`Loss`: what a loss is; and `JointLoss`: those of several heads together."""
+"""`JointLoss`: the losses of several heads together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Self
 
+import keras
 import tensorflow as tf
 
 from ytrue.contract import part_of, parts_of
 from ytrue.errors import check_from_zero
+from ytrue.model.losses.configured import ConfiguredLoss
+from ytrue.model.losses.loss import Loss
 
 
-class Loss(Protocol):
-    """Compares an encoder's targets with a head's outputs."""
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of what a call returns beside "loss"."""
-        ...
-
-    @property
-    def variables(self) -> list[Any]:
-        """What a call may change, such as a moving average."""
-        ...
-
-    def __call__(
-        self,
-        targets: Mapping[str, tf.Tensor],
-        predictions: Mapping[str, tf.Tensor],
-        training: bool = True,
-    ) -> dict[str, tf.Tensor]:
-        """Return the losses by name, () float32 each: "loss" is what is minimised.
-
-        On a replica they are this replica's share times the number of replicas, so that their mean
-        over replicas is the loss of the whole batch.
-        """
-        ...
-
-
-class JointLoss:
+@keras.saving.register_keras_serializable("ytrue")
+class JointLoss(ConfiguredLoss):
     """The weighted sum of the losses of several heads.
 
     Args:
@@ -52,6 +29,7 @@ class JointLoss:
     def __init__(
         self, losses: Mapping[str, Loss], weights: Mapping[str, float] | None = None
     ) -> None:
+        self._keep(locals())
         self.losses = dict(losses)
         self.weights = dict.fromkeys(losses, 1.0) | dict(weights or {})
         unknown = self.weights.keys() - losses.keys()
@@ -61,6 +39,22 @@ class JointLoss:
             )
         for name, weight in self.weights.items():
             check_from_zero(f"weights[{name!r}]", weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments as plain JSON values."""
+        losses = {
+            name: keras.saving.serialize_keras_object(one) for name, one in self.losses.items()
+        }
+        return {"losses": losses, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the loss that `get_config()` described."""
+        losses = {
+            name: keras.saving.deserialize_keras_object(one)
+            for name, one in config["losses"].items()
+        }
+        return cls(losses, config["weights"])
 
     @property
     def parts(self) -> tuple[str, ...]:

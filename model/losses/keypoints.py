@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, ClassVar, Final, Literal
 
+import keras
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
 from ytrue.errors import check_choice, check_from_zero
+from ytrue.model.losses.configured import ConfiguredLoss
 from ytrue.model.losses.focal import check, focal_terms
-from ytrue.model.losses.forms import Form, arrays_of, check_equal, shape_words
+from ytrue.model.losses.forms import Form, arrays_of, check_classes, shape_words
 from ytrue.model.losses.replicas import over_replicas
 
 _FORMS: Final[dict[str, Form]] = {
@@ -23,7 +25,8 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 
-class KeypointLoss:
+@keras.saving.register_keras_serializable("ytrue")
+class KeypointLoss(ConfiguredLoss):
     """Which classes stand in each slot, and where in its cell each point is (row L6).
 
     With t the target of a logit (0 or 1 of a class, the offset in [0, 1] of a coordinate), p the
@@ -71,6 +74,7 @@ class KeypointLoss:
         xy_weight: float = 1.0,
         normalizer: Literal["points", "images"] = "points",
     ) -> None:
+        self._keep(locals())
         check_choice("kind", kind, ("focal", "bce"))
         check_choice("normalizer", normalizer, ("points", "images"))
         check(alpha, gamma, label_smoothing=0.0)
@@ -159,8 +163,7 @@ def _checked(
 ) -> dict[str, tf.Tensor]:
     arrays = arrays_of(targets, predictions, _FORMS)
     _check_slots(arrays)
-    classes = ("targets' label", "predictions' class")
-    check_equal("numbers of classes differ", {name: arrays[name].shape[-1] for name in classes})
+    check_classes(arrays, "targets' label", "predictions' class")
     return arrays
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import keras
 import tensorflow as tf
 
 from ytrue.contract import POSITIVE
@@ -25,6 +26,7 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 
+@keras.saving.register_keras_serializable("ytrue")
 class MaskLoss(DetectionLoss):
     """YOLACT's mask loss beside `DetectionLoss`, on the targets of `MaskEncoder`.
 
@@ -55,6 +57,7 @@ class MaskLoss(DetectionLoss):
     """
 
     def __init__(self, *, mask_weight: float = 6.125, max_masks: int = 100, **options: Any) -> None:
+        self._keep(locals())
         super().__init__(**options)
         check_from_zero("mask_weight", mask_weight)
         check_count("max_masks", max_masks)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
+import keras
 import tensorflow as tf
 
 from ytrue.errors import check_from_zero
-from ytrue.model.losses.forms import Form
+from ytrue.model.losses.forms import Form, check_equal
 from ytrue.model.losses.yolo import YoloLoss, rows_of
 
 LEAST_DISTANCE: Final = 0.005
 """In diagonals of the box: a vertex beside the centre must not outweigh all others."""
 
 
+@keras.saving.register_keras_serializable("ytrue")
 class PolygonLoss(YoloLoss):
     """Poly-YOLO's loss on the targets of `PolygonEncoder`.
 
@@ -52,11 +54,20 @@ class PolygonLoss(YoloLoss):
     def __init__(
         self, distance_scales: Any = None, *, polygon_weight: float = 0.2, **options: Any
     ) -> None:
+        self._keep(locals())
         super().__init__(**options)
         check_from_zero("polygon_weight", polygon_weight)
         scales = [1.0] if distance_scales is None else distance_scales
         self.log_scales = tf.math.log(tf.constant(scales, tf.float32))
         self.weights |= dict.fromkeys(("distance", "angle", "vertex"), polygon_weight)
+
+    def _checked(
+        self, targets: Mapping[str, tf.Tensor], predictions: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        arrays = super()._checked(targets, predictions)
+        polygons = ("targets' polygon", "predictions' polygon")
+        check_equal("numbers of bins differ", {name: arrays[name].shape[-2] for name in polygons})
+        return arrays
 
     def _sums(
         self, arrays: Mapping[str, tf.Tensor], state: tf.Tensor, places: tf.Tensor

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
+import keras
 import tensorflow as tf
 
 from ytrue.contract import IGNORE, POSITIVE
 from ytrue.errors import check_from_zero
+from ytrue.model.losses.configured import ConfiguredLoss
 from ytrue.model.losses.focal import check, focal_terms
-from ytrue.model.losses.forms import Form, arrays_of, check_equal
+from ytrue.model.losses.forms import Form, arrays_of, check_equal, own_classes
 from ytrue.model.losses.replicas import over_replicas
 
 _FORMS: Final[dict[str, Form]] = {
@@ -23,7 +26,8 @@ _FORMS: Final[dict[str, Form]] = {
 }
 
 
-class YoloLoss:
+@keras.saving.register_keras_serializable("ytrue")
+class YoloLoss(ConfiguredLoss):
     """YOLOv3's loss on the targets of `YoloEncoder`, every mask explicit.
 
     With p the sigmoid of a logit and H(t, p) = -t log p - (1 - t) log(1 - p),
@@ -72,6 +76,7 @@ class YoloLoss:
         class_weight: float = 1.0,
         box_weight: float = 1.0,
     ) -> None:
+        self._keep(locals())
         check(alpha, gamma, label_smoothing=0.0)
         low, high = offset_range
         if not low < high:
@@ -176,7 +181,9 @@ class YoloLoss:
 
 
 def _class_loss(logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    own = tf.one_hot(label, logits.shape[-1])
+    classes = logits.shape[-1]
+    own, known = own_classes(label, tf.fill(tf.shape(label), POSITIVE), classes)
+    own = tf.where(known[:, None], tf.one_hot(own, classes), math.nan)
     return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=own, logits=logits))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +24,7 @@ from ytrue.cli.options import (
 from ytrue.cli.outputs import Force
 from ytrue.cli.reading import Source, reads_data
 from ytrue.cli.showing import frame_of
-from ytrue.cli.tasks import TASK_BUILDERS, Choices, encoder_named
+from ytrue.cli.tasks import TASK_BUILDERS, Choices, Settings, encoder_named, settings_for
 from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def compare(
         ),
     ] = "ytrue,efficientdet,atss,yolo,fcos,centernet",
     size: Size = "512",
+    settings: Settings = None,
     resize: Resize = "letterbox",
     as_json: AsJson = False,
     html: Annotated[
@@ -71,7 +72,11 @@ def compare(
     dataset = source.load()
     comparing.check_objects(dataset)
     mode = resize_mode(resize)
-    encoders = {name: _encoder(name, Choices(size, resize=mode), dataset) for name in chosen}
+    given = _settings_of(chosen, settings or ())
+    encoders = {
+        name: _encoder(name, Choices(size, resize=mode, settings=given[name]), dataset)
+        for name in chosen
+    }
     with progress_bar("comparing", quiet=as_json) as progress:
         comparison = comparing.compare(dataset, encoders, resize=mode, progress=progress)
     if as_json:
@@ -97,6 +102,19 @@ def _encoder(name: str, choices: Choices, dataset: Dataset) -> Encoder:
         return encoder_named(name, choices, dataset)
     except ValueError as error:
         raise ValueError(f"{name}: {error}; or leave {name} out of --with") from error
+
+
+def _settings_of(names: Sequence[str], texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return what each encoder is set to: each takes the settings it knows.
+
+    Raises:
+        ValueError: a setting that none of them knows.
+    """
+    given = {name: settings_for(name, texts) for name in names}
+    for text in texts:
+        if not any(text in own for own in given.values()):
+            raise ValueError(f"--set {text}: none of {', '.join(names)} takes it")
+    return given
 
 
 def _names_in(names: str) -> list[str]:

@@ -130,9 +130,13 @@ def evaluate(
         dataset, found, finder = _predicted(dataset, results, weights, task, as_json)
         kind, by = FINDS[task_name(finder)], _by(finder)
     else:
+        from ytrue.model.evaluating.filenames import give_ids
         from ytrue.model.evaluating.results import ResultsFile
 
         found = ResultsFile(results)
+        named = give_ids(found, dataset, results)
+        if named:
+            typer.echo(f"{results} names its images by file: {named} of {source.data}", err=True)
         kind, by = kind_of_results(found)
         kind = kind if task is None else FINDS[task]
     asked = Asked(score_threshold, radius, by)

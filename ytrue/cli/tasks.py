@@ -118,7 +118,8 @@ def _value(text: str) -> Any:
 
 _ON_ANCHORS: Final = ("box", "mask", "pose")
 """The tasks whose boxes stand on the anchors of a preset."""
-_BOX_NAMES: Final = ("num_scales", "aspect_ratios", "min_level", "max_level")
+_UNWRITABLE: Final = ("shapes", "coder")
+"""Arguments of boxes that no text NAME=VALUE says."""
 _KEYPOINT_NAMES: Final = ("grid", "stride", "points_per_cell", "slots", "classes", "hidden")
 _POSE_NAMES: Final = ("margin", "rival_share")
 _YOLO_NAMES: Final = (
@@ -127,6 +128,8 @@ _YOLO_NAMES: Final = (
 )  # fmt: skip
 _MASK_NAMES: Final = ("stride",)
 _POLYGON_NAMES: Final = ("bins", "part_rule", "points")
+_FCOS_NAMES: Final = ("stride", "ranges", "center_radius", "crowd", "padding")
+_CENTERNET_NAMES: Final = ("stride", "radius", "min_overlap", "collision", "crowd", "padding")
 
 
 def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> AnchorEncoder:
@@ -134,13 +137,21 @@ def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> A
 
     name = choices.preset
     grid: dict[str, Any] = {}
+    # "none" is the preset's own: of these none has a meaning of its own.
+    given = {key: value for key, value in settings.items() if value is not None}
     if name in PRESETS and not PRESETS[name].own_anchors:
         its = PRESETS[name].grid()
         grid = {key: value for key, value in (choices.grid or {}).items() if key not in its}
     if choices.anchor_scale is not None:
         grid["anchor_scale"] = choices.anchor_scale
-    _check_names("box", settings, _BOX_NAMES)
-    return preset(name, sides_of(choices.size), dataset.num_classes, **{**grid, **settings})
+    _check_names("box", given)
+    return preset(name, sides_of(choices.size), dataset.num_classes, **{**grid, **given})
+
+
+def _box_names() -> tuple[str, ...]:
+    from ytrue.encoders.presets import ENCODER_ARGUMENTS, GRID_ARGUMENTS
+
+    return tuple(name for name in (*GRID_ARGUMENTS, *ENCODER_ARGUMENTS) if name not in _UNWRITABLE)
 
 
 def _keypoints(
@@ -149,10 +160,10 @@ def _keypoints(
     from ytrue.encoders import KeypointGridEncoder
 
     landmarks = _landmarks(dataset)
-    _check_names("keypoints", settings, _KEYPOINT_NAMES)
+    _check_names("keypoints", settings)
     given = dict(settings)
     if "grid" not in given:
-        given.setdefault("stride", (8, 16, 32))  # the study's model: levels 3 to 5
+        given["stride"] = _strides(choices, settings, (8, 16, 32))  # the study's: levels 3 to 5
     if given.get("slots") == "fixed":
         given.setdefault("points_per_cell", landmarks)
         if dataset.num_classes == 1:
@@ -167,20 +178,23 @@ def _keypoints(
 def _pose(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PoseEncoder
 
-    _check_names("pose", settings, (*_POSE_NAMES, *_KEYPOINT_NAMES))
+    _check_names("pose", settings)
     own, rest = _split(settings, _POSE_NAMES)
-    return PoseEncoder(_boxes(choices, dataset, {}), _keypoints(choices, dataset, rest), **own)
+    of_points, of_boxes = _split(rest, _KEYPOINT_NAMES)
+    return PoseEncoder(
+        _boxes(choices, dataset, of_boxes), _keypoints(choices, dataset, of_points), **own
+    )
 
 
 def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> YoloEncoder:
     from ytrue.anchortuning import fit_anchors
     from ytrue.encoders import YoloEncoder
 
-    _check_names("yolo", settings, _YOLO_NAMES)
+    _check_names("yolo", settings)
     # As YOLOv5: with one place for an object a network learns many times slower.
     given: dict[str, Any] = {"match": "ratio", "neighbours": 2, **settings}
-    strides = given.pop("stride", (8, 16, 32))
-    strides = (strides,) if isinstance(strides, int) else strides
+    given.pop("stride", None)
+    strides = _strides(choices, settings, (8, 16, 32))
     count = given.pop("anchors", 3)
     if not isinstance(count, int) or count < 1:
         raise ValueError(f"--set anchors={count}: expected how many a cell has, such as 3")
@@ -193,20 +207,35 @@ def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Yo
 def _points(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import FCOSEncoder
 
-    names = ("stride", "ranges", "center_radius", "crowd", "padding")
-    _check_names("fcos", settings, names)
-    given: dict[str, Any] = {
-        name: (value,) if name in ("stride", "ranges") and not isinstance(value, tuple) else value
-        for name, value in settings.items()
-    }
+    _check_names("fcos", settings)
+    given = {**settings, "stride": _strides(choices, settings, (8, 16, 32, 64, 128))}
     return FCOSEncoder(sides_of(choices.size), dataset.num_classes, **given)
+
+
+def _strides(
+    choices: Choices, settings: Mapping[str, Any], usual: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the strides that are set; else the usual ones whose grids differ, as small inputs ask."""
+    from ytrue.encoders.cellgrid import strides_of
+
+    if settings.get("stride") is not None:
+        return strides_of(settings["stride"])
+    height, width = sides_of(choices.size)
+    grids = [(-(-height // stride), -(-width // stride)) for stride in usual]
+    strides = tuple(stride for k, stride in enumerate(usual) if grids.index(grids[k]) == k)
+    if strides != usual:
+        typer.echo(
+            f"--size {choices.size}: of the strides {', '.join(map(str, usual))} only "
+            f"{', '.join(map(str, strides))} have grids of their own; the others are left out",
+            err=True,
+        )
+    return strides
 
 
 def _centers(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import CenterNetEncoder
 
-    names = ("stride", "radius", "min_overlap", "collision", "crowd", "padding")
-    _check_names("centernet", settings, names)
+    _check_names("centernet", settings)
     # The wider heat maps of the published code: with the correct ones a network learns slower.
     given = {"radius": "published", **settings}
     return CenterNetEncoder(sides_of(choices.size), dataset.num_classes, **given)
@@ -215,7 +244,7 @@ def _centers(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) ->
 def _masks(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import MaskEncoder
 
-    _check_names("mask", settings, (*_MASK_NAMES, *_BOX_NAMES))
+    _check_names("mask", settings)
     own, rest = _split(settings, _MASK_NAMES)
     return MaskEncoder(_boxes(choices, dataset, rest), **own)
 
@@ -223,10 +252,10 @@ def _masks(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> E
 def _polygons(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PolygonEncoder
 
-    _check_names("polygon", settings, (*_POLYGON_NAMES, *_YOLO_NAMES))
+    _check_names("polygon", settings)
     own, rest = _split(settings, _POLYGON_NAMES)
     # Outlines need fine levels, and points wherever a network is to tell their distance.
-    yolo = _yolo(choices, dataset, {"stride": (8, 16)} | rest)
+    yolo = _yolo(choices, dataset, {**rest, "stride": _strides(choices, rest, (8, 16))})
     return PolygonEncoder(yolo, **{"points": "outline"} | own)
 
 
@@ -248,11 +277,41 @@ def _landmarks(dataset: Dataset) -> int:
     return dataset.num_keypoints
 
 
-def _check_names(task: str, settings: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def settings_for(name: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the texts "NAME=VALUE" that a preset of boxes or a task takes."""
+    from ytrue.encoders import PRESETS
+    from ytrue.encoders.presets import GRID_ARGUMENTS
+
+    takes: tuple[str, ...]
+    if name in PRESETS:
+        own = GRID_ARGUMENTS if PRESETS[name].own_anchors else ()
+        takes = tuple(one for one in _box_names() if one not in own)
+    else:
+        takes = _names_of(name)
+    return tuple(text for text in texts if text.partition("=")[0] in takes)
+
+
+def _names_of(task: str) -> tuple[str, ...]:
+    boxes = _box_names() if task in _ON_ANCHORS else ()
+    return (*boxes, *_OWN_NAMES.get(task, ()))
+
+
+def _check_names(task: str, settings: Mapping[str, Any]) -> None:
+    names = _names_of(task)
     for name in settings:
         if name not in names:
             raise ValueError(f"--set {name}=...: --task {task} takes {', '.join(names)}, no {name}")
 
+
+_OWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "keypoints": _KEYPOINT_NAMES,
+    "pose": (*_POSE_NAMES, *_KEYPOINT_NAMES),
+    "yolo": _YOLO_NAMES,
+    "polygon": (*_POLYGON_NAMES, *_YOLO_NAMES),
+    "mask": _MASK_NAMES,
+    "fcos": _FCOS_NAMES,
+    "centernet": _CENTERNET_NAMES,
+}
 
 TASK_BUILDERS: Final[Mapping[str, Callable[[Choices, Dataset, Mapping[str, Any]], Encoder]]] = {
     "box": _boxes,

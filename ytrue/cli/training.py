@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 
 from ytrue.cli import outputs, showing
 from ytrue.cli.app import app
+from ytrue.cli.failures import INTERRUPTED
 from ytrue.cli.options import (
     AnchorScale,
     AsJson,
@@ -53,7 +55,11 @@ def train(
     ] = "d0",
     pretrained: Annotated[
         str | None,
-        typer.Option("--pretrained", help="lite0-imagenet, or an official checkpoint."),
+        typer.Option(
+            "--pretrained",
+            help="lite0-imagenet, an official checkpoint, or a run of yours (its folder, or one of "
+            "its .weights.h5).",
+        ),
     ] = None,
     size: Annotated[
         str | None, typer.Option("--size", help="SIDE or HEIGHTxWIDTH; default: the model's.")
@@ -117,16 +123,11 @@ def train(
         raise ValueError("--validation and --hold-out: choose one")
     check_share("--max-lost", max_lost)
     outputs.folder(out, ("run.json", "state.npz"), force=force)
-    learnt = source.load_telling()
-    held: Dataset | None = None
-    if validation is not None:
-        held = source.at(validation).load_telling()
-    elif hold_out is not None:
-        learnt, held = learnt.hold_out(hold_out)
+    learnt, held = _parts(source, validation, hold_out)
     with silent_start():
         from ytrue.model import Recipe
         from ytrue.model import train as train_detector
-        from ytrue.model.training import LostObjectsError
+        from ytrue.model.training import STATE_FILE, LostObjectsError
         from ytrue.model.variants import DETECTORS, known
     spec = DETECTORS[known(DETECTORS, model, "--model")]
     grid = {"anchor_scale": spec.anchor_scale, "max_level": spec.max_level}
@@ -147,6 +148,11 @@ def train(
                 validation=held, evaluate_every=evaluate_every, save_every=save_every,
                 max_lost=max_lost, resize=resize_mode(resize), watch=watch,
             )  # fmt: skip
+    except KeyboardInterrupt:
+        saved = (out / STATE_FILE).is_file()
+        how = "goes on from the last state saved" if saved else "starts anew: no state is saved yet"
+        typer.echo(f"ytrue: interrupted; the same command {how} in {out}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     except LostObjectsError as error:
         from ytrue import viz
 
@@ -156,6 +162,27 @@ def train(
     for why in watch.report.skipped.values():
         typer.echo(f"skipped: {printable(why)}", err=True)
     _show_run(out, as_json=as_json)
+
+
+def _parts(
+    source: Source, validation: Path | None, hold_out: int | None
+) -> tuple[Dataset, Dataset | None]:
+    """Return what is learnt and what is validated on, and say what was made of splits."""
+    from ytrue.datasets.parting import learnt_part, validation_part
+
+    whole, held = source.load_telling(), None
+    if validation is not None:
+        held = replace(source.at(validation), split=None).load_telling()
+    if source.split is not None:  # all of it, also where its images are of other splits, too
+        return whole.hold_out(hold_out) if hold_out is not None else (whole, held)
+    learnt, said = learnt_part(whole)
+    if hold_out is not None:
+        learnt, held, on_validation = *learnt.hold_out(hold_out), ""
+    else:
+        held, on_validation = validation_part(whole, held)
+    for words in filter(None, (said, on_validation)):
+        typer.echo(words, err=True)
+    return learnt, held
 
 
 def _show_run(out: Path, *, as_json: bool) -> None:
@@ -193,6 +220,7 @@ class training_watch:
             resumed=None if self.quiet else self.resumed,
             moment=None if self.bar is None else self.moment,
             epoch=None if self.quiet else self.epoch,
+            advice=self.advice,
             pictures=self.pictures,
         )
 
@@ -202,6 +230,13 @@ class training_watch:
     def resumed(self, epochs: int) -> None:
         """Say that the folder holds the run, and how far it is."""
         typer.echo(f"the folder holds this run, epochs done: {epochs}", err=True)
+
+    def advice(self, sentence: str) -> None:
+        """Say what the run has to say."""
+        if self.bar is None:
+            typer.echo(sentence, err=True)
+        else:
+            self.bar.console.print(sentence, highlight=False, markup=False)
 
     def moment(self, now: Moment) -> None:
         """Move the bar."""
