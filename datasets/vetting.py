@@ -51,7 +51,6 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "id-retyped": "Annotations name images or categories by text where the ids are numbers, or "
     "reverse; taken for the same.",
     "ids-prefixed": "Splits number their images or annotations alike; the split's name is put before.",
-    "file-unread": "Another annotation file in the folder; not read.",
     "unknown-category": "The category is not in the file's list; dropped.",
     "unknown-image": "The image is not in the file's list; dropped.",
     "annotation-invalid": "A field is missing or of the wrong kind; dropped.",
@@ -78,10 +77,7 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-embedded": "The pixels are embedded in the annotation file and lie nowhere else.",
     "image-grey": "Grey images of more than 8 bits that come out dark, or are refused when their pixels "
     "are read; kept.",
-    "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
     "file-unread": "A file that is no annotation file of the format, or of another; not read.",
-    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
-    "flips-unknown": "Nothing tells which landmarks a flip swaps; images are not mirrored.",
     "image-unlabelled": "An image without annotation file; kept as an image without objects.",
     "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
     "image-twin": "Another image has the same file stem; it is not used.",
