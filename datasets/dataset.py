@@ -139,6 +139,12 @@ class Dataset:
         """Names of the splits that its images belong to, such as ("train", "val")."""
         return in_usual_order(name for names in set(self.images.splits) for name in names)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader decided about the whole dataset, in words."""
+        notes = () if self.format == "coco" else self.header.get("notes", ())
+        return tuple(note for note in notes if isinstance(note, str))
+
     def split(self, name: str) -> Dataset:
         """Return the images of one split, their objects, and the problems that are about them.
 

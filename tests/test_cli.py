@@ -290,7 +290,7 @@ WRONG = [
     ),
     (("show", "data.json", "1", "-o", "."), ".: no picture's name; expected one in .png, .jpg"),
     (("show", "data.json", "1", "-o", "a.txt"), "a.txt: no picture's name; expected one in .png"),
-    (("show", "data.json", "1", "-o", "1.jpg/b.png"), "1.jpg"),
+    (("show", "data.json", "1", "-o", "a.jpg/b.png"), "a.jpg: "),
     (("audit", "data.json", "--html", "a.png"), "a.png: no page's name; expected one in .html"),
     (("audit", "data.json", "--html", "/proc/x/a.html"), "/proc/x: No such file or directory"),
     (("audit", "data.json", "--fail-on", "2"), "--fail-on 2: expected a share from 0 to 1"),
@@ -329,7 +329,7 @@ WRONG = [
         "yolo: data.json: 9 anchors for objects of 1 different sizes",
     ),
     (("show", "data.json", "#7"), "no image #7: the dataset has 1"),
-    (("show", "data.json", "1", "--object", "3"), "--object 3: the image has 1 objects"),
+    (("show", "data.json", "1", "--object", "3"), "--object 3: the image has 1 object, from 0"),
     (("convert", "data.json", "--to", "x", "-o", "y"), "format 'x' cannot be written"),
     (("evaluate", "data.json", "nothing.json"), "nothing.json: cannot be read (No such file"),
     (("evaluate", "data.json", "data.json"), "the file holds a COCO dataset, not a list of"),
@@ -408,7 +408,7 @@ VERBS_THAT_PRINT = [
     ("inspect", "--json"),
     ("audit", "--size", "64"),
     ("audit", "--size", "64", "--json"),
-    ("compare", "--size", "64", "--with", "ytrue,fcos"),
+    ("compare", "--size", "128", "--with", "ytrue,fcos"),
     ("tune", "keypoints", "--size", "64"),
     ("show", "#0", "--size", "64"),
 ]
@@ -448,7 +448,7 @@ def test_closed_streams_are_no_error(closed, shapes):
 
 @pytest.mark.parametrize("verb", ["inspect", "audit", "compare", "tune keypoints"])
 def test_text_needs_no_more_than_json(verb, shapes):
-    size = [] if verb == "inspect" else ["--size", "64"]
+    size = [] if verb == "inspect" else ["--size", "128"]
     names = ["--with", "fcos"] if verb == "compare" else []
     probe = "import atexit\natexit.register(lambda: print(sorted({'matplotlib', 'PIL.ImageFont'} & sys.modules.keys()), file=sys.stderr))"
     done = failing(probe, *verb.split(), shapes, *size, *names)

@@ -43,6 +43,13 @@ _WORLDLY: Final = (
 )  # fmt: skip
 """Fonts that hold Chinese, Japanese or Korean, of the usual systems."""
 _LEAST_BRIGHTNESS: Final = 0.5
+_MARKED: Final[dict[str, dict[str, Any]]] = {
+    "png": {"metadata": {"Software": MARK}},
+    "jpeg": {"pil_kwargs": {"quality": 88, "subsampling": 0, "comment": MARK}},
+    "svg": {"metadata": {"Creator": MARK}},
+    "pdf": {"metadata": {"Creator": MARK}},
+}
+"""Format -> how it is written, with our mark in it."""
 
 
 def level_colour(level: int, finest: int) -> str:
@@ -129,15 +136,9 @@ def jpeg_bytes(figure: Figure) -> bytes:
 
 
 def _bytes(figure: Figure, kind: str) -> bytes:
-    options: dict[str, Any] = {
-        "png": {"metadata": {"Software": MARK}},
-        "jpeg": {"pil_kwargs": {"quality": 88, "subsampling": 0, "comment": MARK}},
-        "svg": {"metadata": {"Creator": MARK}},
-        "pdf": {"metadata": {"Creator": MARK}},
-    }[kind]
     buffer = io.BytesIO()
     make_drawable(figure)
-    figure.savefig(buffer, format=kind, **options)
+    figure.savefig(buffer, format=kind, **_MARKED[kind])
     return buffer.getvalue()
 
 

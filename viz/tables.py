@@ -28,7 +28,7 @@ def print_dataset(dataset: Dataset, console: Console) -> None:
     """Print what a dataset holds: images, objects, splits, keypoints, classes, sizes."""
     tell(console, f"[bold]{escape(dataset.source)}[/] · {escape(dataset.format)}")
     tell(console, "  " + ", ".join(_contents(dataset)))
-    for line in (*_splits(dataset), *_keypoints(dataset)):
+    for line in (*_splits(dataset), *_keypoints(dataset), *dataset.notes):
         tell(console, f"  {escape(line)}")
     if len(dataset):
         sizes = Counter(

@@ -39,7 +39,7 @@ def main() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # a name that the terminal's encoding lacks is printed in escapes
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(_run(sys.argv[1:]))
 
 

@@ -67,6 +67,7 @@ def inspect(
                 "objects": dataset.num_objects,
                 "classes": dict(zip(dataset.classes, dataset.class_ids, strict=True)),
                 "splits": _split_counts(dataset),
+                "notes": list(dataset.notes),
                 "problems": [problem.to_json() for problem in dataset.problems],
             }
         )

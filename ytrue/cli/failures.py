@@ -87,7 +87,7 @@ def _words(error: Exception) -> tuple[str, int]:
     if type(error).__module__.startswith("tensorflow."):
         return _of_tensorflow(error)
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error or 'the system gives no more'})", NOTHING_DONE
+        return f"not enough memory ({str(error) or 'the system gives no more'})", NOTHING_DONE
     if isinstance(error, RecursionError):
         return "the data is nested too deeply to be read", NOTHING_DONE
     if isinstance(error, OSError):

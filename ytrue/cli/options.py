@@ -44,11 +44,11 @@ def sides_of(size: str) -> tuple[int, int]:
     sides = size.lower().split("x")
     if len(sides) not in (1, 2) or not all(side.isdecimal() for side in sides):
         raise ValueError(
-            f"--size {size}: expected SIDE or HEIGHTxWIDTH in pixels, such as 512 or 640x512"
+            f"--size {size:.40}: expected SIDE or HEIGHTxWIDTH in pixels, such as 512 or 640x512"
         )
     # Of thousands of digits Python refuses to make a number.
     if any(len(side) > 9 or not 0 < int(side) <= LONGEST_SIDE for side in sides):
-        raise ValueError(f"--size {size}: expected sides from 1 to {LONGEST_SIDE} pixels")
+        raise ValueError(f"--size {size:.40}: expected sides from 1 to {LONGEST_SIDE} pixels")
     return int(sides[0]), int(sides[-1])
 
 
