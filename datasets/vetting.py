@@ -228,7 +228,8 @@ def _wrong_keypoints(objects: Objects) -> dict[int, str]:
     keypoints = objects.keypoints
     if keypoints is None:
         return {}
-    far = ~(np.abs(keypoints[..., :2]) <= MAX_COORDINATE).all(axis=2)  # (N, K), true for nan
+    near: NDArray[np.bool_] = np.asarray((np.abs(keypoints[..., :2]) <= MAX_COORDINATE).all(axis=2))
+    far = ~near  # (N, K), true for nan
     unclear = ~np.isin(keypoints[..., 2], (0, 1, 2))
     given = ~np.isnan(keypoints).all(axis=(1, 2))
     found = {}
