@@ -205,7 +205,7 @@ def vet_shapes(images: Images, objects: Objects, names: Names) -> tuple[Objects,
     if len(points) and not (
         points.min() >= -MAX_COORDINATE and points.max() <= MAX_COORDINATE
     ):  # nor nan
-        bad: NDArray[np.bool_] = np.asarray(~(np.abs(points) <= MAX_COORDINATE).all(axis=1))
+        bad: NDArray[np.bool_] = np.any(~(np.abs(points) <= MAX_COORDINATE), axis=1)
         bad_before = np.concatenate(([0], np.cumsum(bad)))
         sound = np.diff(bad_before[objects.parts]) == 0
         for part in np.flatnonzero(~sound).tolist():
@@ -228,8 +228,9 @@ def _wrong_keypoints(objects: Objects) -> dict[int, str]:
     keypoints = objects.keypoints
     if keypoints is None:
         return {}
-    near: NDArray[np.bool_] = np.asarray((np.abs(keypoints[..., :2]) <= MAX_COORDINATE).all(axis=2))
-    far = ~near  # (N, K), true for nan
+    far: NDArray[np.bool_] = np.any(
+        ~(np.abs(keypoints[..., :2]) <= MAX_COORDINATE), axis=2
+    )  # also nan
     unclear = ~np.isin(keypoints[..., 2], (0, 1, 2))
     given = ~np.isnan(keypoints).all(axis=(1, 2))
     found = {}
