@@ -38,9 +38,9 @@ class Walk:
         """List what was left out."""
         if self.forks:
             detail = f"{len(self.forks)} resource forks of macOS, such as {self.forks[0]}: not read"
-            builder.problem("file-skipped", detail, "dropped")
+            builder.problem("file-unread", detail, "dropped")
         for folder in self.unreadable:
-            builder.problem("file-skipped", f"the folder {folder} cannot be listed", "dropped")
+            builder.problem("file-unread", f"the folder {folder} cannot be listed", "dropped")
 
 
 def walk(root: Path, extensions: Sequence[str]) -> Walk:

@@ -5,6 +5,7 @@ Columns in, columns and `Problem`s out; a Python loop only over what has a probl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -82,7 +83,6 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
     "image-twin": "Another image has the same file stem; it is not used.",
     "images-guessed": "Images were found outside of the folder that was named; kept.",
-    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
     "field-unread": "The files hold more about objects than the reader reads; that is left out.",
     "split-missing": "A list or key of splits names what is not there; left out.",
     "split-overlap": "Images that are in two of train, val and test; kept in both.",
@@ -382,7 +382,7 @@ def _shared_files(images: Images, names: Names, found: Sequence[Found]) -> Itera
     """Yield the images whose file is another image's, too."""
     first: dict[str, int] = {}
     for row, (name, file) in enumerate(zip(images.file_names, found, strict=True)):
-        twin = first.setdefault(file.path if file.name else name, row)
+        twin = first.setdefault(os.path.normpath(file.path if file.name else name), row)
         if twin != row:
             detail = (
                 f"{name!r} is the file of image {images.ids[twin]} as well: each teaches the "

@@ -185,7 +185,7 @@ def test_files_of_any_depth_are_read_and_others_are_listed(tmp_path):
     assert dataset.splits == ("train", "val")
     unread = [p for p in dataset.problems if p.kind == "file-unread"]
     assert [os.path.basename(p.file) for p in unread] == ["package.json", "list.json"]
-    assert [p.kind for p in dataset.problems].count("file-skipped") == 1  # ._a.json
+    assert [p.kind for p in dataset.problems].count("file-unread") == 1  # ._a.json
     assert load(tmp_path, split="val").images.ids == ["c"]
 
 
