@@ -174,13 +174,11 @@ def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _floats(name: str, array: Any) -> NDArray[Any]:
     """Return an array as float32, of float64 as it is: the kernels know no other numbers."""
-    array = np.asarray(array)
-    if array.dtype == np.float64 or array.dtype == np.float32:
-        return array
+    told: NDArray[Any] = np.asarray(array)
     # "V": bfloat16 and the like, which NumPy itself does not know.
-    if array.dtype.kind not in "fiubV" or array.dtype.names is not None:
-        raise ValueError(f"{name} is of dtype {array.dtype}: expected floating numbers")
-    return array.astype(np.float32)
+    if told.dtype.kind not in "fiubV" or told.dtype.names is not None:
+        raise ValueError(f"{name} is of dtype {told.dtype}: expected floating numbers")
+    return told.astype(np.float64 if told.dtype == np.float64 else np.float32, copy=False)
 
 
 def detect_peaks(

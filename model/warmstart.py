@@ -62,9 +62,8 @@ def start_from(
     _copy(source.model.pyramid.weights, model.pyramid.weights)
     said = []
     for name, head in model.heads.items():
-        theirs = source.model.heads.get(name)
-        alike = type(theirs) is type(head) and len(theirs.weights) == len(head.weights)
-        if not alike:
+        theirs: Any = source.model.heads.get(name)
+        if type(theirs) is not type(head) or len(theirs.weights) != len(head.weights):
             said.append(f"all of the head {name} starts anew: the run in {folder} has none such")
             continue
         told, known = tuple(classes), source.classes
