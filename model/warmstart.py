@@ -40,8 +40,9 @@ def start_from(
 ) -> list[str]:
     """Give the model the weights of a run, and say in sentences what starts anew.
 
-    The backbone is that of the run, and so is a pyramid of the same levels. Of the heads what tells classes (or landmarks) starts
-    anew where those of the run are others, and all of a head that the run does not have.
+    The backbone is that of the run, and so is a pyramid of the same levels. Of the heads what tells
+    classes (or landmarks) starts anew where those of the run are others, and all of a head that the
+    run does not have.
 
     Args:
         model: untrained.
