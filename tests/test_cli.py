@@ -509,7 +509,7 @@ def test_what_another_made_stays(shapes, tmp_path):
 def test_the_demo_shows_everything(tmp_path):
     said = run("demo", "-o", tmp_path, "--images", "16", "--steps", "4").stdout
     for part in (
-        "12 problems",
+        "13 problems",
         "matched",
         "wrote",
         "images (4, 512, 512, 3) float32",
