@@ -315,10 +315,13 @@ WRONG = [
     (("audit", "data.json", "--task", "wheel"), "--task wheel: expected one of box, keypoints"),
     (("audit", "data.json", "--task", "keypoints"), "the dataset has no keypoints; take COCO"),
     (("audit", "data.json", "--set", "a"), "--set a: expected NAME=VALUE, such as stride=8,16"),
-    (("audit", "data.json", "--set", "a=1"), "--set a=...: --task box takes num_scales, aspect"),
+    (
+        ("audit", "data.json", "--set", "a=1"),
+        "--set a=...: --task box takes min_level, max_level, num_scales, aspect",
+    ),
     (
         ("audit", "data.json", "--task", "mask", "--set", "bins=8"),
-        "--set bins=...: --task mask takes stride, num_scales, aspect_ratios, min_level, max_level",
+        "--set bins=...: --task mask takes min_level, max_level, num_scales, aspect_ratios",
     ),
     (
         ("audit", "data.json", "--task", "mask", "--set", "stride=8,16"),

@@ -293,7 +293,7 @@ def settings_for(name: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 def _names_of(task: str) -> tuple[str, ...]:
     boxes = _box_names() if task in _ON_ANCHORS else ()
-    return (*boxes, *_OWN_NAMES.get(task, ()))
+    return tuple(dict.fromkeys((*boxes, *_OWN_NAMES.get(task, ()))))
 
 
 def _check_names(task: str, settings: Mapping[str, Any]) -> None:
