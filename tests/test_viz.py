@@ -206,7 +206,7 @@ def test_tables_say_what_was_found(dataset):
     viz.print_audit(ytrue.audit(dataset, ENCODER), console)
     said = console.export_text()
     for part in (
-        "7 images",
+        "8 images",
         "4 classes",
         f"{len(dataset.problems)} problems",
         "1 x box-inverted (dropped)",

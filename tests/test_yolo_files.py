@@ -414,7 +414,7 @@ def test_rows_of_a_pose_dataset_are_poses_or_listed(shape, numbers, kept, tmp_pa
     dataset = load(tmp_path)
     assert dataset.num_objects == kept
     assert dataset.outlines["polygon"] == 0
-    assert kinds(dataset) == ([] if kept else ["annotation-invalid"])
+    assert kinds(dataset) == (["flips-unknown"] if kept else ["annotation-invalid"])
 
 
 def test_a_box_in_a_pose_dataset_is_kept_without_keypoints_and_listed(tmp_path):
@@ -502,7 +502,7 @@ HOSTILE = [
     ("names: [a]\n\tb: c", "not valid YAML"),
     ('names: ["\\UFFFFFFFF"]', "not valid YAML"),
     ("names: &a [*a]", "not valid YAML|the name of class 0 is no text"),
-    ("[1]", "the YAML holds no keys"),
+    ("[1]", "no known annotation format"),
 ]
 
 
@@ -542,13 +542,24 @@ def test_a_path_that_is_none_is_not_followed(path, tmp_path):
 
 def test_keypoint_names_and_unknown_sides_are_read_and_written(tmp_path):
     pair(tmp_path / "in", "a", f"{ROW.strip()} 0.5 0.5 2 0.25 0.5 2\n")
-    text = "names: [a]\nkpt_shape: [2, 3]\nkpt_names: {0: [nose, tail]}\n"
+    text = "names: [a]\nkpt_shape: [2, 3]\nkpt_names: {0: [p1, p2]}\n"
     put(tmp_path / "in" / "data.yaml", text)
     dataset = load(tmp_path / "in")
-    assert dataset.keypoint_names == ("nose", "tail")
+    assert dataset.keypoint_names == ("p1", "p2")
     assert dataset.keypoint_flips is None
     convert(dataset, "yolo", tmp_path / "out", copy_images=True)
     assert "flip_idx" not in (tmp_path / "out" / "data.yaml").read_text()
-    assert load(tmp_path / "out").keypoint_names == ("nose", "tail")
+    assert load(tmp_path / "out").keypoint_names == ("p1", "p2")
     convert(load(tmp_path / "in", keypoint_flips=[]), "yolo", tmp_path / "none")
     assert read_facts(tmp_path / "none" / "data.yaml").flips == []
+
+
+@pytest.mark.parametrize(
+    ("names", "flips"), [("[L_Eye, R_Eye]", ((0, 1),)), ("[nose, tail]", ()), ("[p1, p2]", None)]
+)
+def test_names_of_keypoints_tell_their_sides(names, flips, tmp_path):
+    pair(tmp_path, "a", f"{ROW.strip()} 0.5 0.5 2 0.25 0.5 2\n")
+    put(tmp_path / "data.yaml", f"names: [a]\nkpt_shape: [2, 3]\nkpt_names: {{0: {names}}}\n")
+    dataset = load(tmp_path)
+    assert dataset.keypoint_flips == flips
+    assert kinds(dataset) == (["flips-unknown"] if flips is None else [])
