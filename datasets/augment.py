@@ -179,11 +179,12 @@ class Albumentations:
         compose.set_random_seed(job.number() % 2**32)
         changed, annotations, lost, mirrored = _through(compose, pixels, example.annotations)
         counts["dropped: transformed away"] += lost
-        if mirrored and annotations.keypoints is not None:
+        keypoints = annotations.keypoints
+        if mirrored and keypoints is not None:
             if job.keypoint_flips is None:
                 changed, annotations = _mirrored_back(changed, annotations)
             else:
-                swapped = swap_keypoints(annotations.keypoints, job.keypoint_flips)
+                swapped = swap_keypoints(keypoints, job.keypoint_flips)
                 annotations = annotations.replace(keypoints=swapped)
         return _refitted(job, changed, annotations, counts, min_side=self.min_side)
 

@@ -63,7 +63,6 @@ def read(
     *,
     images: Path | None = None,
     strict: bool = False,
-    split: str | None = None,
     allow_outside: bool = False,
 ) -> Dataset:
     """Read a folder of LabelMe files, to any depth, or one file. Labels follow the sorted names.
@@ -71,7 +70,6 @@ def read(
     Raises:
         DataError: no LabelMe file, or (one file only, or strict) an unreadable one.
     """
-    del split
     found = walk(source, (".json",)) if source.is_dir() else Walk([source])
     files, faults = _parse_all(found.files, alone=not source.is_dir())
     if not files:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from ytrue.datasets.building import raise_first
 from ytrue.datasets.dataset import Dataset
 from ytrue.datasets.foreign import JSON, kind_of
-from ytrue.datasets.imagesets import is_list, split_of
 from ytrue.datasets.plainfiles import open_plain, read_plain
 from ytrue.datasets.surveying import LISTED, survey, unread_files
 from ytrue.datasets.textfiles import check_start, read_json
@@ -20,8 +19,11 @@ from ytrue.errors import DataError
 
 FORMATS: Final = ("records", "coco", "voc", "yolo", "labelme")
 """Names of the formats, in the order in which files are tried; each is a module of this package
-with `recognises(source)`, `read(source, images=, strict=, split=, allow_outside=)` and, but for
-records, `write`."""
+with `recognises(source)`, `read(source, images=, strict=, allow_outside=)` and, but for records,
+`write`."""
+
+BY_SPLIT: Final = ("coco", "yolo")
+"""Formats whose dataset says where each split lies: their `read` takes `split`, too."""
 
 
 def load(
@@ -69,16 +71,16 @@ def load(
         open_plain(path).close()
     if folder is not None and not folder.is_dir():
         raise DataError("no such images folder", where=folder, do="check the path")
-    if is_list(path):
-        path, split = split_of(path)
     name = recognise(path) if format is None else format
     if one_based is not None and name != "voc":
         raise ValueError(
             f"one_based={one_based}: only VOC counts pixels from 0 or 1, this is {name}"
         )
-    counting = {} if one_based is None else {"one_based": one_based}
+    own: dict[str, Any] = {} if one_based is None else {"one_based": one_based}
+    if name in BY_SPLIT:
+        own["split"] = split
     dataset: Dataset = format_module(name).read(
-        path, images=folder, strict=strict, split=split, allow_outside=allow_outside, **counting
+        path, images=folder, strict=strict, allow_outside=allow_outside, **own
     )
     unread = unread_files(path, name) if path.is_dir() else []
     raise_first(unread, strict)

@@ -365,7 +365,6 @@ def read(
     *,
     images: Path | None = None,
     strict: bool = False,
-    split: str | None = None,
     allow_outside: bool = False,
 ) -> Dataset:
     """Read a folder that `write_records` finished. The shards are opened only for pixels.
@@ -373,7 +372,7 @@ def read(
     Raises:
         DataError: not such a folder, an unfinished one, or a missing shard.
     """
-    del split, allow_outside
+    del allow_outside
     del images
     if not recognises(source):
         unfinished = source.is_dir() and (source / PLAN).is_file()

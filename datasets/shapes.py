@@ -114,7 +114,6 @@ def read(
     *,
     images: Path | None = None,
     strict: bool = False,
-    split: str | None = None,
     allow_outside: bool = False,
 ) -> Dataset:
     """Read a folder that `write_shapes` made.
@@ -122,7 +121,7 @@ def read(
     Raises:
         DataError: not such a folder.
     """
-    del split, allow_outside
+    del allow_outside
     if not recognises(source):
         raise DataError(
             f"no {FILE} in it", where=source, do="make one with ytrue demo, or name another format"

@@ -24,7 +24,7 @@ from ytrue.datasets import losses
 from ytrue.datasets.annotationfiles import Walk, report_overlaps, spread, walk
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.imagesets import ImageSets, is_list, write_lists
+from ytrue.datasets.imagesets import ImageSets, is_list, split_of, write_lists
 from ytrue.datasets.pairing import Claims, Pairing, image_ids
 from ytrue.datasets.splits import folder_split
 from ytrue.datasets.textfiles import read_bytes
@@ -67,7 +67,6 @@ def read(
     *,
     images: Path | None = None,
     strict: bool = False,
-    split: str | None = None,
     allow_outside: bool = False,
     difficult: str = "keep",
     one_based: bool | None = None,
@@ -75,10 +74,10 @@ def read(
     """Read a folder of VOC XML files, or one file. Labels follow the sorted class names.
 
     Args:
-        source: folder (also a VOCdevkit or VOC2012 folder), or one XML file.
+        source: folder (also a VOCdevkit or VOC2012 folder), one XML file, or a list in `ImageSets`: only
+            the images of that split.
         images: images folder; None: found nearby.
         strict: raise with the first problem.
-        split: only the images of this list in ImageSets, or below a folder of this name.
         allow_outside: read images that file names lead to outside the images folder, too.
         difficult: "keep" objects so marked, or "ignore": make them crowd regions.
         one_based: whether corners count from 1; None: decided from the data.
@@ -89,7 +88,9 @@ def read(
     """
     if difficult not in ("keep", "ignore"):
         raise ValueError(f"difficult={difficult!r}, expected 'keep' or 'ignore'")
-    source = Path(source)
+    source, split = Path(source), None
+    if is_list(source):
+        source, split = split_of(source)
     folder = source if source.is_dir() else source.parent
     found = walk(folder, (".xml",)) if source.is_dir() else Walk([source])
     if not found.files or (source.is_file() and source.suffix.lower() != ".xml"):

@@ -138,7 +138,8 @@ def test_lists_of_image_sets_are_splits(tmp_path):
         dataset = load(source)
         assert by_split(dataset) == wanted
         assert kinds(dataset) == []
-    assert [e.path.stem for e in read(tmp_path, split="val")] == ["3"]
+    assert [e.path.stem for e in read(main / "val.txt")] == ["3"]
+    assert [e.path.stem for e in load(tmp_path, split="val")] == ["3"]
     assert [e.path.stem for e in load(main / "val.txt")] == ["3"]
     assert [e.path.stem for e in load(main / "train.txt")] == ["0", "1", "2"]
     segmentation = tmp_path / "VOC2012" / "ImageSets" / "Segmentation" / "val.txt"

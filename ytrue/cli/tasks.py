@@ -297,6 +297,7 @@ def _names_of(task: str) -> tuple[str, ...]:
 
 
 def check_names(task: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError if a setting is none that the task takes."""
     names = _names_of(task)
     for name in settings:
         if name not in names:
