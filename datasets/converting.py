@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ytrue.datasets import labelmewriting, yolo
 from ytrue.datasets.dataset import Dataset
 from ytrue.datasets.imagefiles import leaves_folder, safe_name, safe_target
 from ytrue.datasets.loading import format_module
 from ytrue.datasets.splits import is_split_name
-from ytrue.datasets.yolo import image_names
 from ytrue.errors import DataError, Problem
 from ytrue.files import staged
 
@@ -29,7 +29,8 @@ def convert(
         to: "coco", "voc", "yolo" or "labelme".
         out: folder to write; for coco also the JSON file. A folder of coco holds a file of each
             split, where there are splits.
-        copy_images: write the images as well, to `images/` beside the annotations.
+        copy_images: write the images as well, to `images/` beside the annotations; those of labelme
+            beside their JSON, where LabelMe looks for them.
         force: write into what is there: files of equal names are replaced, others stay.
 
     Returns:
@@ -52,24 +53,27 @@ def convert(
     if copy_images:
         dataset, lost = _with_safe_names(dataset)
     names = _written_names(dataset, to)
+    copies = "" if to == "labelme" else "images"
     if to != "coco" or copy_images:
         _check_names(dataset, names, full=to == "coco")
     if not force:
-        _check_free(target, folder, names if copy_images else [])
+        _check_free(target, [folder / copies / name for name in names if copy_images])
     with staged(folder) as stage:
         if to == "coco":
             lost += _write_coco(dataset, stage, target.name if one_file else "")
         else:
             lost += format_module(to).write(dataset, stage)
         if copy_images:
-            lost += _copy_images(dataset, stage / "images", names)
+            lost += _copy_images(dataset, stage / copies, names)
     return lost
 
 
 def _written_names(dataset: Dataset, to: str) -> list[str]:
-    """Return the name in `images/` of each image."""
+    """Return the name of each image in the folder of copies."""
     if to == "yolo":
-        return image_names(dataset)
+        return yolo.image_names(dataset)
+    if to == "labelme":
+        return labelmewriting.image_names(dataset)
     every = dataset.images.file_names
     return list(every) if to == "coco" else [Path(name).name for name in every]
 
@@ -152,12 +156,11 @@ def _check_names(dataset: Dataset, names: Sequence[str], *, full: bool) -> None:
         seen[key] = name
 
 
-def _check_free(target: Path, folder: Path, names: Sequence[str]) -> None:
+def _check_free(target: Path, copies: Sequence[Path]) -> None:
     """Raise DataError where something is there already: two datasets in one folder are neither."""
     there = [target] if target.is_file() or (target.is_dir() and any(target.iterdir())) else []
     if not there:
-        paths = (folder / "images" / name for name in names)
-        there = [path for path in paths if path.exists()][:1]
+        there = [path for path in copies if path.exists()][:1]
     if there:
         raise DataError(
             "there is something already", where=there[0],
@@ -167,7 +170,7 @@ def _check_free(target: Path, folder: Path, names: Sequence[str]) -> None:
 
 def _copy_images(dataset: Dataset, folder: Path, names: Sequence[str]) -> list[Problem]:
     """Write the images; return those that are not there."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     missing = []
     for row, name in enumerate(names):
         target = safe_target(folder, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,17 +13,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ytrue.datasets import losses
 from ytrue.datasets.dataset import Dataset, Objects
 from ytrue.datasets.outlines import TOLERANCE, differs_from_outline
+from ytrue.datasets.splits import in_usual_order, is_split_name
 from ytrue.errors import Problem
 from ytrue.files import replace_file
 from ytrue.rle import RLE
+from ytrue.words import counted
 
 
 def write(dataset: Dataset, folder: Path) -> list[Problem]:
-    """Write one JSON for each image; returns what LabelMe cannot hold."""
+    """Write one JSON for each image, into the folder of its split; returns what LabelMe cannot hold."""
     folder.mkdir(parents=True, exist_ok=True)
-    lost: list[Problem] = []
+    lost = [*losses.unused_classes(dataset, "LabelMe"), *_lost_of_whole(dataset)]
+    names = image_names(dataset)
     first_group = 1 + max((g for g in _groups(dataset) if isinstance(g, int)), default=0)
     for index in range(len(dataset)):
         example = dataset[index]
@@ -31,15 +35,47 @@ def write(dataset: Dataset, folder: Path) -> list[Problem]:
         for row in dataset.rows_of(index).tolist():
             lost += _lost(dataset, row, example.image_id)
             shapes += _shapes_of(dataset, row, first_group + row)
-        name = Path(dataset.images.file_names[index])
+        name = Path(names[index])
         given = dataset.images.records[index] if dataset.format == "labelme" else None
         content: dict[str, Any] = {
             "version": "5.5.0", "flags": {}, **(given or {}), "shapes": shapes,
             "imagePath": name.name, "imageData": None, "imageHeight": example.height,
             "imageWidth": example.width,
         }  # fmt: skip
-        replace_file(folder / f"{name.stem}.json", partial(_put, content))
+        file = folder / name.with_suffix(".json")
+        file.parent.mkdir(exist_ok=True)
+        replace_file(file, partial(_put, content))
     return lost
+
+
+def image_names(dataset: Dataset) -> list[str]:
+    """Return where each image belongs: beside its JSON, in the folder of its first split, if any."""
+    splits = dataset.images.splits or [()] * len(dataset)
+    return [
+        str(Path(next(filter(is_split_name, in_usual_order(found)), ""), Path(name).name))
+        for found, name in zip(splits, dataset.images.file_names, strict=True)
+    ]
+
+
+def _lost_of_whole(dataset: Dataset) -> Iterator[Problem]:
+    for split in dataset.splits:
+        if not is_split_name(split):
+            yield losses.lost(dataset, f"LabelMe holds no split {split!r}: no folder tells it")
+    several = [len(set(filter(is_split_name, splits))) > 1 for splits in dataset.images.splits]
+    if any(several):
+        detail = f"LabelMe holds one split an image: {counted(sum(several), 'image')} of several"
+        yield losses.lost(dataset, f"{detail} are written as of the first")
+    names = list(dataset.keypoint_names)
+    if not names or dataset.objects.keypoints is None:
+        return
+    seen = np.nan_to_num(dataset.objects.keypoints[:, :, 2]).max(axis=0, initial=0) > 0
+    absent = [name for name, is_seen in zip(names, seen, strict=True) if not is_seen]
+    if absent:
+        said = ", ".join(map(repr, absent[:3])) + (", ..." if len(absent) > 3 else "")
+        yield losses.lost(dataset, f"LabelMe holds no keypoints that no object shows: {said}")
+    if names != sorted(names):
+        detail = "LabelMe holds no order of keypoints: they are read back by name"
+        yield losses.lost(dataset, detail)
 
 
 def _put(content: dict[str, Any], file: BinaryIO) -> None:

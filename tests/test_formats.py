@@ -1,6 +1,8 @@
 """VOC, YOLO, LabelMe and shapes: conventions, oddities, real files, and conversions between them."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -263,6 +265,7 @@ def test_shapes_come_back_from_every_format(to, shapes, tmp_path):
             "labelme": {
                 "LabelMe holds no crowd flag",
                 "LabelMe holds no hidden keypoints: they are written as visible",
+                "LabelMe holds no order of keypoints: they are read back by name",
             },
         }[to]
     )
@@ -286,6 +289,59 @@ def test_shapes_come_back_from_every_format(to, shapes, tmp_path):
             np.testing.assert_allclose(
                 back.keypoints[back.keypoints[..., 2] > 0][:, :2].sum(), ours.sum(), rtol=1e-4
             )
+
+
+def test_labelme_keeps_splits_and_has_its_images_beside_it(tmp_path):
+    images = [
+        {"id": k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(3)
+    ]  # fmt: skip
+    names = ["right_eye", "left_eye", "nose"]
+    for split, ids in {"train": (0, 2), "val": (1,)}.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        record = {
+            "images": [images[k] for k in ids],
+            "annotations": [
+                {"id": k, "image_id": k, "category_id": 7, "bbox": [1, 2, 30, 20], "iscrowd": 0,
+                 "keypoints": [5, 6, 2, 9, 6, 2, 0, 0, 0], "num_keypoints": 2} for k in ids
+            ],
+            "categories": [
+                {"id": 7, "name": "cat", "keypoints": names}, {"id": 9, "name": "ape"}
+            ],
+        }  # fmt: skip
+        (tmp_path / "in" / f"{split}.json").write_text(json.dumps(record))
+    for k in range(3):
+        image(tmp_path / "in" / f"{k}.png", 40, 60)
+    dataset = load(tmp_path / "in")
+    lost = convert(dataset, "labelme", tmp_path / "out", copy_images=True)
+    assert [problem.detail for problem in lost] == [
+        "LabelMe holds no classes without objects: 1 ('ape'); labels are renumbered",
+        "LabelMe holds no keypoints that no object shows: 'nose'",
+        "LabelMe holds no order of keypoints: they are read back by name",
+    ]
+    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))
+    assert written == sorted(
+        f"{split}/{k}.{end}"
+        for split, k in (("train", 0), ("val", 1), ("train", 2))
+        for end in ("json", "png")
+    )
+    again = load(tmp_path / "out")
+    assert again.splits == ("train", "val")
+    assert {Path(e.path).name: s for e, s in zip(again, again.images.splits, strict=True)} == {
+        "0.png": ("train",), "1.png": ("val",), "2.png": ("train",)
+    }  # fmt: skip
+    assert [p.kind for p in again.problems] == []
+
+
+def test_labelme_holds_one_split_an_image_that_a_folder_tells(tmp_path, shapes):
+    dataset = load(shapes).subset([0, 1, 2])
+    splits = (("val", "train"), ("day",), ())
+    dataset = replace(dataset, images=replace(dataset.images, splits=splits))
+    said = [problem.detail for problem in convert(dataset, "labelme", tmp_path / "out")]
+    assert "LabelMe holds no split 'day': no folder tells it" in said
+    several = "LabelMe holds one split an image: 1 image of several are written as of the first"
+    assert several in said
+    assert [path.parent.name for path in (tmp_path / "out").rglob("*.json")].count("train") == 1
+    assert len(list((tmp_path / "out").glob("*.json"))) == 2
 
 
 def test_converting_refuses_to_overwrite(tmp_path, shapes):

@@ -146,7 +146,11 @@ def test_every_writer_tells_what_it_loses(tmp_path):
             "YOLO holds no extra fields",
             "YOLO holds no ids of classes: 3, 7 are numbered from 0",
         ],
-        "labelme": ["LabelMe holds no box apart from the outline", "LabelMe holds no extra fields"],
+        "labelme": [
+            "LabelMe holds no box apart from the outline",
+            "LabelMe holds no classes without objects: 1 ('cat'); labels are renumbered",
+            "LabelMe holds no extra fields",
+        ],
         "voc": [
             "VOC holds no classes without objects: 1 ('cat'); labels are renumbered",
             "VOC holds no extra fields",
@@ -189,7 +193,10 @@ def test_converting_never_overwrites_its_own_source(tmp_path):
     with pytest.raises(DataError, match="there is something already"):
         convert(dataset, "labelme", tmp_path, copy_images=True)
     pixels = (tmp_path / "images" / "a.jpg").read_bytes()
-    assert convert(dataset, "labelme", tmp_path, copy_images=True, force=True) == []
+    unused = "holds no classes without objects: 1 ('a'); labels are renumbered"
+    for to, name in (("labelme", "LabelMe"), ("voc", "VOC")):
+        lost = convert(dataset, to, tmp_path, copy_images=True, force=True)
+        assert said(lost) == [f"{name} {unused}"]
     assert (tmp_path / "images" / "a.jpg").read_bytes() == pixels
 
 

@@ -451,10 +451,11 @@ def test_masks_of_other_formats_are_written(tmp_path):
         "segmentation": {"size": [40, 60], "counts": counts},
         "area": "absent",
     }
-    dataset = load(coco(tmp_path / "in", [record]))
+    one = [{"id": 3, "name": "dog"}]
+    dataset = load(coco(tmp_path / "in", [record], categories=one))
     assert convert(dataset, "labelme", tmp_path / "out") == []
     again = load(tmp_path / "out", images=tmp_path / "in")
     assert again[0].annotations.masks[0] == dataset[0].annotations.masks[0]
-    wide = load(coco(tmp_path / "wide", [record | {"bbox": [0, 0, 9, 9]}]))
+    wide = load(coco(tmp_path / "wide", [record | {"bbox": [0, 0, 9, 9]}], categories=one))
     lost = convert(wide, "labelme", tmp_path / "out2")
     assert [p.detail for p in lost] == ["LabelMe holds no box apart from the mask"]
