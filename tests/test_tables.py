@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ytrue import viz
 from ytrue.datasets import load, write_shapes
+from ytrue.errors import Problem
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,22 @@ def test_one_is_no_plural(tmp_path):
     voc(tmp_path / "a.xml", [("cat", (2, 2, 20, 20), 0)])
     image(tmp_path / "a.jpg")
     assert "1 image, 1 object, 1 class\n" in said(load(tmp_path))
+
+
+def test_what_a_conversion_leaves_out_is_told_once_each_with_its_count():
+    lost = [
+        Problem("field-lost", "X holds no [b]outline", "dropped", "a.json", 1, k) for k in range(9)
+    ]
+    lost += [Problem("field-lost", "X holds no crowd flag", "dropped", "a.json", 1, 4)]
+    console = Console(file=io.StringIO(), width=200)
+    viz.print_losses(lost, console)
+    assert console.file.getvalue().splitlines() == [
+        "not written, or not as it was: 10 problems",
+        "  9 x such as a.json, image 1, annotation 0: X holds no [b]outline",
+        "  a.json, image 1, annotation 4: X holds no crowd flag",
+    ]
+    many = [Problem("field-lost", f"X holds no {k}", "dropped", "a") for k in range(21)]
+    for count, rest in ((20, []), (21, ["  ... and 1 more (--json lists all)"])):
+        console = Console(file=io.StringIO(), width=200)
+        viz.print_losses(many[:count], console)
+        assert console.file.getvalue().splitlines()[21:] == rest

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ytrue.viz.polygons import show_polygons
     from ytrue.viz.polygontuning import print_polygon_tuning
     from ytrue.viz.style import png_bytes, save_picture, save_png
-    from ytrue.viz.tables import print_audit, print_dataset, print_problems
+    from ytrue.viz.tables import print_audit, print_dataset, print_losses, print_problems
     from ytrue.viz.tuning import print_tuning, show_tuning
 
 _HOME = {
@@ -38,6 +38,7 @@ _HOME = {
     "print_dataset": "tables",
     "print_evaluation": "evaluation",
     "print_keypoint_evaluation": "pointevaluation",
+    "print_losses": "tables",
     "print_mask_evaluation": "maskevaluation",
     "print_point_evaluation": "pointevaluation",
     "print_polygon_tuning": "polygontuning",
@@ -73,6 +74,7 @@ __all__ = [
     "print_dataset",
     "print_evaluation",
     "print_keypoint_evaluation",
+    "print_losses",
     "print_mask_evaluation",
     "print_point_evaluation",
     "print_polygon_tuning",

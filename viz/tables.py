@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 15
 _MOST_ROWS = 40
+_LOSSES_SHOWN = 20
 
 
 def print_dataset(dataset: Dataset, console: Console) -> None:
@@ -103,6 +104,19 @@ def print_problems(dataset: Dataset, console: Console, *, examples: int = 2) -> 
             tell(console, f"    {escape(problem.where)}: {escape(problem.detail)}")
         if len(found) > examples:
             tell(console, f"    ... and {len(found) - examples:,} more (--json lists all)")
+
+
+def print_losses(lost: Sequence[Problem], console: Console) -> None:
+    """Print what a conversion left out: each kind of thing once, counted, with a place."""
+    by_detail: dict[str, list[Problem]] = defaultdict(list)
+    for problem in lost:
+        by_detail[problem.detail].append(problem)
+    tell(console, f"[bold]not written, or not as it was: {counted(len(lost), 'problem')}[/]")
+    for detail, found in list(by_detail.items())[:_LOSSES_SHOWN]:
+        times = f"{len(found):,} x such as " if len(found) > 1 else ""
+        tell(console, f"  {times}{escape(found[0].where)}: {escape(detail)}")
+    if len(by_detail) > _LOSSES_SHOWN:
+        tell(console, f"  ... and {len(by_detail) - _LOSSES_SHOWN:,} more (--json lists all)")
 
 
 def print_audit(audit: Audit | PointAudit | JointAudit, console: Console) -> None:
