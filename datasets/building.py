@@ -249,6 +249,7 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
         images = replace(images, paths=list(images.file_names))
     else:
         images, usable, problems = locate_images(images, folder, names)
+        problems = _with_losses(problems, images, usable, dataset.objects)
     raise_first(problems, strict)
     objects = select_objects(dataset.objects, usable[dataset.objects.image])
     objects, odd_shapes = vet_shapes(images, objects, names)
@@ -262,6 +263,20 @@ def vetted(dataset: Dataset, folder: Folder | None, names: Names, *, strict: boo
         images = images.select(rows)
         objects = replace(objects, image=position[objects.image])
     return replace(dataset, images=images, objects=objects, problems=tuple(problems))
+
+
+def _with_losses(
+    problems: Sequence[Problem], images: Images, usable: NDArray[np.bool_], objects: Objects
+) -> list[Problem]:
+    """Return the problems, those of images that are dropped with how many objects these had."""
+    counts = np.bincount(objects.image, minlength=len(images.ids))
+    lost = {images.ids[row]: int(counts[row]) for row in np.flatnonzero(~usable).tolist()}
+    return [
+        replace(problem, objects=lost.get(problem.image_id))
+        if problem.action == "dropped" and problem.image_id is not None
+        else problem
+        for problem in problems
+    ]
 
 
 def raise_first(problems: Sequence[Problem], strict: bool) -> None:

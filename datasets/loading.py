@@ -142,6 +142,9 @@ def _of_file(path: Path) -> str:
         read_json(path)  # raises where the JSON is broken
     what = f"no known annotation format: the file is {kind.name}"
     do = kind.do or "expected COCO or LabelMe JSON, Pascal VOC XML, YOLO txt or its data.yaml"
+    endings = _ENDINGS.get(kind.format, ())
+    if endings and path.suffix.lower() not in endings:
+        do = f"rename it to end in {endings[0]}"
     raise DataError(what, where=path, do=do)
 
 

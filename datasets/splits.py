@@ -53,9 +53,8 @@ def check_split(split: str, known: Collection[str], where: object) -> str:
     if name in known:
         return name
     there = f"it has {', '.join(known)}" if known else "it has no splits"
-    raise DataError(
-        f"no split {split!r}: {there}", where=where, do="name one of them, or load without split"
-    )
+    do = "name one of them, or load without split" if known else "load without split"
+    raise DataError(f"no split {split!r}: {there}", where=where, do=do)
 
 
 def folder_split(file: Path, root: Path) -> tuple[str, ...]:

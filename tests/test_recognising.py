@@ -17,6 +17,7 @@ from ytrue import DataError
 from ytrue.datasets import load, write_records, write_shapes
 from ytrue.datasets.foreign import kind_of
 from ytrue.datasets.loading import recognise
+from ytrue.datasets.splits import check_split
 
 COCO = {
     "images": [{"id": 1, "file_name": "a.jpg", "height": 40, "width": 60}],
@@ -244,6 +245,89 @@ LEFT = [
     ([[1, 2, 0, 4], [1, 2, -3, 4]], 2, "nothing is left of it: 2 problems cost every object"),
     ([], 0, ""),
 ]
+
+
+def backgrounds(folder, format, lost):
+    """Three images without objects and a broken one, which has a box if it is to be `lost`."""
+    boxes = {3: [("cat", (1, 2, 9, 8), 0)]} if lost else {}
+    for number in range(4):
+        stem = folder / ("labels" if format == "yolo" else "") / str(number)
+        stem.parent.mkdir(exist_ok=True)
+        image(folder / f"{number}.png", 40, 60)
+        box = boxes.get(number, [])
+        if format == "yolo":
+            stem.with_suffix(".txt").write_text("0 .5 .5 .1 .1\n" * len(box))
+        elif format == "voc":
+            voc(stem.with_suffix(".xml"), box, name=f"{number}.png")
+        elif format == "labelme":
+            shapes = LABELME["shapes"] * len(box)
+            record = {**LABELME, "imagePath": f"{number}.png", "shapes": shapes}
+            stem.with_suffix(".json").write_text(json.dumps(record))
+    if format == "coco":
+        (folder / "a.json").write_text(json.dumps({
+            "images": [{"id": n, "file_name": f"{n}.png", "height": 40, "width": 60} for n in range(4)],
+            "annotations": [{"id": 1, "image_id": 3, "category_id": 1, "bbox": [1, 2, 3, 4]}] * lost,
+            "categories": [{"id": 1, "name": "cat"}],
+        }))  # fmt: skip
+    if format == "yolo":
+        (folder / "data.yaml").write_text("names: [cat]\n")
+    (folder / "3.png").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("format", ["coco", "voc", "yolo", "labelme"])
+@pytest.mark.parametrize(("lost", "code"), [(0, 0), (1, 2)])
+def test_a_broken_background_costs_no_object(format, lost, code, tmp_path, capsys):
+    from ytrue.cli.app import _run
+
+    backgrounds(tmp_path, format, lost)
+    assert _run(["inspect", str(tmp_path), "--json"]) == code
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert (found["images"], found["objects"]) == (3, 0)
+    problems = {p["kind"]: p["objects"] for p in found["problems"]}
+    # A YOLO row is no object without the image's size: that is a problem of its own.
+    assert problems == (
+        {"image-unreadable": 0, "image-missing": None}
+        if format == "yolo" and lost
+        else {"image-unreadable": lost}
+    )
+    assert ("nothing is left of it: 1 problem cost every object" in err) == bool(code)
+
+
+def test_encode_tells_what_reading_dropped_and_which_images_it_left_out(tmp_path, capsys):
+    from ytrue.cli.app import _run
+
+    images = [{"id": k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in (1, 2)]
+    boxes = [{"bbox": [1, 2, 3, 4]}, {"bbox": [1, 2, 0, 4]}]
+    file = coco(tmp_path / "in", boxes, images=images, write_images=False)
+    image(tmp_path / "in" / "1.png", 40, 60)
+    assert _run(["encode", str(file), "-o", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    assert "1 image has no file and is left out, such as 2" in out
+    assert f"found in {file}: 1 box-empty (dropped), 1 image-missing (kept); ytrue inspect" in err
+    assert _run(["convert", str(file), "--to", "voc", "-o", str(tmp_path / "voc")]) == 0
+    assert "1 box-empty (dropped)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("known", [(), ("train", "val")])
+def test_a_split_that_is_not_there_is_answered_by_those_that_are(known):
+    advice = "it has train, val; name one of them, or" if known else "it has no splits;"
+    with pytest.raises(DataError, match=f"no split 'test': {advice} load without split$"):
+        check_split("test", known, "a.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "ending", "right"),
+    [
+        (json.dumps(COCO), ".xml", ".json"),
+        (json.dumps(LABELME), ".txt", ".json"),
+        ("<annotation><object/></annotation>", ".json", ".xml"),
+    ],
+)
+def test_a_file_of_a_wrong_ending_is_told_the_right_one(content, ending, right, tmp_path):
+    (tmp_path / f"a{ending}").write_text(content)
+    with pytest.raises(DataError, match=f"the file is .*; rename it to end in {right}$"):
+        load(tmp_path / f"a{ending}")
 
 
 @pytest.mark.parametrize(("boxes", "code", "said"), LEFT)

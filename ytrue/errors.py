@@ -81,6 +81,7 @@ class Problem:
         file: the annotation or image file it stands in.
         image_id: the image's id in that file, None where the finding is about the file.
         annotation_id: the annotation's id in that file, None where it is about the image.
+        objects: how many objects an image that is dropped took with it; None of other findings.
     """
 
     kind: str
@@ -89,6 +90,7 @@ class Problem:
     file: str = ""
     image_id: int | str | None = None
     annotation_id: int | str | None = None
+    objects: int | None = None
 
     @property
     def where(self) -> str:

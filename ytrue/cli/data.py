@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 RECORDS: Final = ("plan.json", "manifest.json")
 """Files that tell a folder of records."""
 
+_COST_NO_OBJECT: Final = ("split-missing", "field-unread", "image-invalid", "duplicate-image-id")
+"""Kinds of problems that drop something else; objects of such images are listed by themselves."""
+
 WORST_SHOWN: Final = 6
 """Photographs on an audit's page."""
 
@@ -78,9 +81,11 @@ def inspect(
         viz.print_dataset(dataset, console)
         viz.print_problems(dataset, console)
     dropped = [p for p in dataset.problems if p.action == "dropped"]
-    if dropped and not dataset.num_objects:
+    costly = [p for p in dropped if p.objects != 0 and p.kind not in _COST_NO_OBJECT]
+    if not dataset.num_objects and (costly or (dropped and not len(dataset))):
         raise DataError(
-            f"nothing is left of it: {counted(len(dropped), 'problem')} cost every object",
+            f"nothing is left of it: {counted(len(costly or dropped), 'problem')} cost "
+            f"{'every object' if costly else 'every image'}",
             where=source.data, do="the list of problems tells what to mend",
         )  # fmt: skip
     found = list(dataset.problems) if fail_on == "any" else dropped
@@ -122,7 +127,7 @@ def audit(
     check_share("--fail-on", fail_on)
     if html is not None:
         outputs.page(html, force=force)
-    dataset = source.load()
+    dataset = source.load_telling()
     encoder = encoder_of(
         task, Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize)), dataset
     )
@@ -205,7 +210,7 @@ def encode(
     from ytrue import datasets
 
     outputs.folder(out, RECORDS, force=force)
-    dataset = source.load()
+    dataset = source.load_telling()
     choices = Choices(size, preset, anchor_scale, settings, resize=resize_mode(resize))
     encoder = encoder_of(task, choices, dataset) if targets else None
     with progress_bar("writing records", quiet=as_json) as progress:
@@ -220,6 +225,11 @@ def encode(
             f"wrote {counted(manifest['examples'], 'example')} in "
             f"{counted(len(manifest['shards']), 'shard')} to {printable(out)}"
         )
+        if skipped := manifest["skipped"]:
+            typer.echo(
+                f"{counted(len(skipped), 'image has', 'images have')} no file and "
+                f"{'is' if len(skipped) == 1 else 'are'} left out, such as {printable(skipped[0])}"
+            )
 
 
 @app.command()
@@ -240,7 +250,7 @@ def convert(
     """
     from ytrue import datasets, viz
 
-    dataset = source.load()
+    dataset = source.load_telling()
     lost = datasets.convert(dataset, to, out, copy_images=copy_images, force=force)
     if as_json:
         print_json({"images": len(dataset), "problems": [problem.to_json() for problem in lost]})
@@ -250,6 +260,4 @@ def convert(
         f"to {printable(out)}"
     )
     if lost:
-        from dataclasses import replace
-
-        viz.print_problems(replace(dataset, problems=tuple(lost)), rich_console())
+        viz.print_losses(lost, rich_console())
