@@ -254,7 +254,13 @@ def _parse_object(element: ET.Element, number: int) -> _Object:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise ValueError("an object without a name")
-    box, outline = element.find("bndbox"), _outline(element.find("polygon"))
+    box, outline, broken = element.find("bndbox"), None, set[str]()
+    try:
+        outline = _outline(element.find("polygon"))
+    except ValueError:
+        if box is None:
+            raise
+        broken = {"polygon"}  # the box is there without it
     corners = None
     if box is not None or outline is None:
         x_min, y_min, x_max, y_max = (
@@ -267,7 +273,7 @@ def _parse_object(element: ET.Element, number: int) -> _Object:
         for flag, t in texts.items()
         if t not in ("", "0", "Unspecified")
     }
-    unread = tuple(sorted({child.tag for child in element if _says(child)} - _READ))
+    unread = tuple(sorted(({child.tag for child in element if _says(child)} - _READ) | broken))
     return _Object(name, corners, outline, extra, unread, number)
 
 

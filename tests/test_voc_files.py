@@ -332,6 +332,17 @@ def test_polygons_are_read(polygon, tmp_path):
     assert dataset.outlines["polygon"] == 1
 
 
+def test_a_damaged_polygon_costs_no_box(tmp_path):
+    sound = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
+    broken = "<polygon><x1>q</x1><y1>1</y1></polygon>"
+    put(tmp_path / "a.xml", xml(f"<object><name>dog</name>{sound}{broken}</object>"))
+    dataset = load(tmp_path)
+    assert (dataset.num_objects, dataset.outlines["polygon"]) == (1, 0)
+    said = [p.detail for p in dataset.problems if p.kind == "field-unread"]
+    assert len(said) == 1
+    assert "polygon" in said[0]
+
+
 def test_what_is_not_read_is_listed_once_for_each_kind(tmp_path):
     more = (
         "<part><name>head</name></part><attributes><attribute/></attributes><score>0.5</score>"
