@@ -98,7 +98,9 @@ def main():
         rows.append(row)
         print(row, flush=True)
     print(machine("numpy", "numba"))
-    print(f"\n{many} objects in one image; seconds of CPU, in brackets: as often the time of {few}.\n")
+    print(
+        f"\n{many} objects in one image; seconds of CPU, in brackets: as often the time of {few}.\n"
+    )
     print(table(["encoder", *kinds], rows))
 
 
