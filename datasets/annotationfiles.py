@@ -10,6 +10,7 @@ from typing import Final
 
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.splits import overlaps
+from ytrue.words import counted
 
 _FORK: Final = "._"
 _JUNK_FOLDERS: Final = ("__MACOSX",)
@@ -37,10 +38,11 @@ class Walk:
     def report(self, builder: DatasetBuilder) -> None:
         """List what was left out."""
         if self.forks:
-            detail = f"{len(self.forks)} resource forks of macOS, such as {self.forks[0]}: not read"
-            builder.problem("file-skipped", detail, "dropped")
+            count = counted(len(self.forks), "resource fork")
+            detail = f"{count} of macOS, such as {self.forks[0]}: not read"
+            builder.problem("file-unread", detail, "dropped")
         for folder in self.unreadable:
-            builder.problem("file-skipped", f"the folder {folder} cannot be listed", "dropped")
+            builder.problem("file-unread", f"the folder {folder} cannot be listed", "dropped")
 
 
 def walk(root: Path, extensions: Sequence[str]) -> Walk:

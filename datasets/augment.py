@@ -183,8 +183,8 @@ class Albumentations:
             if job.keypoint_flips is None:
                 changed, annotations = _mirrored_back(changed, annotations)
             else:
-                keypoints = swap_keypoints(annotations.keypoints, job.keypoint_flips)
-                annotations = annotations.replace(keypoints=keypoints)
+                swapped = swap_keypoints(annotations.keypoints, job.keypoint_flips)
+                annotations = annotations.replace(keypoints=swapped)
         return _refitted(job, changed, annotations, counts, min_side=self.min_side)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ytrue import boxes
 from ytrue.datasets.dataset import Dataset, Id, Images, Objects, select_objects
 from ytrue.datasets.imagefiles import Folder
+from ytrue.datasets.skeletons import unknown_flips
 from ytrue.datasets.values import as_number, short
 from ytrue.datasets.vetting import Names, locate_images, vet_objects, vet_shapes
 from ytrue.errors import Action, DataError, Problem
@@ -162,7 +163,11 @@ class DatasetBuilder:
         keypoint_flips: Sequence[tuple[int, int]] | None = (),
         header: Mapping[str, Any] | None = None,
     ) -> Dataset:
-        """Vet everything and return the dataset."""
+        """Vet everything and return the dataset.
+
+        Where keypoints are there and `keypoint_flips` is None, that is listed. It is not raised with
+        `strict`: pairs are given once it is read.
+        """
         sizes = numbers(self._sizes, "i4", (-1, 2))
         images = Images(
             self._image_ids, self._names, [], sizes[:, 0].copy(), sizes[:, 1].copy(), self._records,
@@ -190,6 +195,8 @@ class DatasetBuilder:
             rles=self._rles,
             extra=self._extra,
         )
+        if keypoint_flips is None and keypoints is not None:
+            self.problems.append(unknown_flips(keypoint_names, str(self.source)))
         dataset = Dataset(
             source=self.source,
             format=self.format,

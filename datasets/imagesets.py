@@ -27,9 +27,19 @@ def is_list(source: Path) -> bool:
     return source.suffix.lower() == ".txt" and FOLDER in [p.name for p in [*source.parents][:2]]
 
 
-def home_of(source: Path) -> Path:
-    """Return the folder that a list in `ImageSets` is about."""
-    return next(folder.parent for folder in source.parents if folder.name == FOLDER)
+def split_of(source: Path) -> tuple[Path, str]:
+    """Return the dataset's folder that a list in `ImageSets` is about, and its split's name.
+
+    Raises:
+        DataError: a list of one class, which repeats the images of a split's.
+    """
+    home = next(folder.parent for folder in source.parents if folder.name == FOLDER)
+    for split, file in lists_of(home).items():
+        if file.samefile(source):
+            return home, split
+    raise DataError(
+        "the list of one class, not of a split", where=source, do="name the list of the split"
+    )
 
 
 class ImageSets:

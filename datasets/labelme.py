@@ -25,7 +25,7 @@ from ytrue.datasets.imagefiles import Folder, leaves_folder, read_header
 from ytrue.datasets.labelmeshapes import Shape, embedded_size, read_mask, read_shape, sides_of
 from ytrue.datasets.labelmewriting import write
 from ytrue.datasets.pairing import Pairing, image_ids
-from ytrue.datasets.skeletons import flips_of_names, unknown_flips
+from ytrue.datasets.skeletons import flips_of_names
 from ytrue.datasets.splits import is_split_name, split_name
 from ytrue.datasets.textfiles import read_bytes, read_json
 from ytrue.errors import DataError
@@ -104,13 +104,10 @@ def read(
         row, size = _add_image(builder, file, place, os.path.relpath(place.path, root), source)
         for thing in things:
             _add_object(builder, row, size, file, thing, label_of[thing.label], points)
-    flips = flips_of_names(points)
-    if flips is None:
-        missing = unknown_flips(points, str(source))
-        builder.problem(missing.kind, missing.detail, missing.action)
     return builder.finish(
-        classes=classes, class_ids=classes, keypoint_names=points, keypoint_flips=flips
-    )
+        classes=classes, class_ids=classes, keypoint_names=points,
+        keypoint_flips=flips_of_names(points),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _AXIS_TOLERANCE: Final = 0.01  # pixels: four corners further from a box's are a
 _KNOWN: Final = frozenset(
     ("label", "points", "shape_type", "group_id", "mask", "line_color", "fill_color")
 )
-_MEANS_NOTHING: Final = (None, "", {}, [], False)
+_MEANS_NOTHING: Final[tuple[object, ...]] = (None, "", {}, [], False)
 
 
 @dataclass(frozen=True)

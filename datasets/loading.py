@@ -12,6 +12,7 @@ from typing import Final
 from ytrue.datasets.building import raise_first
 from ytrue.datasets.dataset import Dataset
 from ytrue.datasets.foreign import JSON, kind_of
+from ytrue.datasets.imagesets import is_list, split_of
 from ytrue.datasets.plainfiles import open_plain, read_plain
 from ytrue.datasets.surveying import LISTED, survey, unread_files
 from ytrue.datasets.textfiles import check_start, read_json
@@ -32,11 +33,13 @@ def load(
     split: str | None = None,
     allow_outside: bool = False,
     keypoint_flips: Sequence[tuple[int, int]] | None = None,
+    one_based: bool | None = None,
 ) -> Dataset:
     """Read an annotated dataset.
 
     Args:
-        source: an annotation file, or the folder of a dataset.
+        source: an annotation file, the folder of a dataset, or a list in VOC's `ImageSets`: that
+            split.
         format: "coco", "voc", "yolo", "labelme", "shapes" (as `ytrue demo` writes it) or
             "records"; None: found from the files.
         images: the folder that image file names are relative to; None: found near the annotations.
@@ -46,6 +49,7 @@ def load(
         allow_outside: read images that file names lead to outside the images folder, too.
         keypoint_flips: pairs of keypoints, by position, that a left-right flip swaps; () if none
             has a side; None: as the files say.
+        one_based: of VOC, whether the pixels of corners count from 1; None: decided from the data.
 
     Returns:
         The dataset, with `problems` telling everything that was odd and what was done about it.
@@ -65,9 +69,16 @@ def load(
         open_plain(path).close()
     if folder is not None and not folder.is_dir():
         raise DataError("no such images folder", where=folder, do="check the path")
+    if is_list(path):
+        path, split = split_of(path)
     name = recognise(path) if format is None else format
+    if one_based is not None and name != "voc":
+        raise ValueError(
+            f"one_based={one_based}: only VOC counts pixels from 0 or 1, this is {name}"
+        )
+    counting = {} if one_based is None else {"one_based": one_based}
     dataset: Dataset = format_module(name).read(
-        path, images=folder, strict=strict, split=split, allow_outside=allow_outside
+        path, images=folder, strict=strict, split=split, allow_outside=allow_outside, **counting
     )
     unread = unread_files(path, name) if path.is_dir() else []
     raise_first(unread, strict)

@@ -5,6 +5,7 @@ Columns in, columns and `Problem`s out; a Python loop only over what has a probl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -82,7 +83,6 @@ PROBLEM_KINDS: Final[dict[str, str]] = {
     "image-claimed-twice": "Two annotation files are of one image; the later is not read.",
     "image-twin": "Another image has the same file stem; it is not used.",
     "images-guessed": "Images were found outside of the folder that was named; kept.",
-    "file-skipped": "A file or folder that cannot be read, or is no annotation file; not read.",
     "field-unread": "The files hold more about objects than the reader reads; that is left out.",
     "split-missing": "A list or key of splits names what is not there; left out.",
     "split-overlap": "Images that are in two of train, val and test; kept in both.",
@@ -205,7 +205,7 @@ def vet_shapes(images: Images, objects: Objects, names: Names) -> tuple[Objects,
     if len(points) and not (
         points.min() >= -MAX_COORDINATE and points.max() <= MAX_COORDINATE
     ):  # nor nan
-        bad: NDArray[np.bool_] = np.asarray(~(np.abs(points) <= MAX_COORDINATE).all(axis=1))
+        bad: NDArray[np.bool_] = np.any(~(np.abs(points) <= MAX_COORDINATE), axis=1)
         bad_before = np.concatenate(([0], np.cumsum(bad)))
         sound = np.diff(bad_before[objects.parts]) == 0
         for part in np.flatnonzero(~sound).tolist():
@@ -228,7 +228,9 @@ def _wrong_keypoints(objects: Objects) -> dict[int, str]:
     keypoints = objects.keypoints
     if keypoints is None:
         return {}
-    far = ~(np.abs(keypoints[..., :2]) <= MAX_COORDINATE).all(axis=2)  # (N, K), true for nan
+    far: NDArray[np.bool_] = np.any(
+        ~(np.abs(keypoints[..., :2]) <= MAX_COORDINATE), axis=2
+    )  # also nan
     unclear = ~np.isin(keypoints[..., 2], (0, 1, 2))
     given = ~np.isnan(keypoints).all(axis=(1, 2))
     found = {}
@@ -380,7 +382,7 @@ def _shared_files(images: Images, names: Names, found: Sequence[Found]) -> Itera
     """Yield the images whose file is another image's, too."""
     first: dict[str, int] = {}
     for row, (name, file) in enumerate(zip(images.file_names, found, strict=True)):
-        twin = first.setdefault(file.path if file.name else name, row)
+        twin = first.setdefault(os.path.normpath(file.path if file.name else name), row)
         if twin != row:
             detail = (
                 f"{name!r} is the file of image {images.ids[twin]} as well: each teaches the "

@@ -24,9 +24,9 @@ from ytrue.datasets import losses
 from ytrue.datasets.annotationfiles import Walk, report_overlaps, spread, walk
 from ytrue.datasets.building import DatasetBuilder
 from ytrue.datasets.dataset import Dataset
-from ytrue.datasets.imagesets import ImageSets, home_of, is_list, write_lists
+from ytrue.datasets.imagesets import ImageSets, is_list, write_lists
 from ytrue.datasets.pairing import Claims, Pairing, image_ids
-from ytrue.datasets.splits import folder_split, split_name
+from ytrue.datasets.splits import folder_split
 from ytrue.datasets.textfiles import read_bytes
 from ytrue.errors import DataError, Problem
 
@@ -75,7 +75,7 @@ def read(
     """Read a folder of VOC XML files, or one file. Labels follow the sorted class names.
 
     Args:
-        source: folder (also a VOCdevkit or VOC2012 folder), one XML file, or a list in ImageSets.
+        source: folder (also a VOCdevkit or VOC2012 folder), or one XML file.
         images: images folder; None: found nearby.
         strict: raise with the first problem.
         split: only the images of this list in ImageSets, or below a folder of this name.
@@ -90,13 +90,13 @@ def read(
     if difficult not in ("keep", "ignore"):
         raise ValueError(f"difficult={difficult!r}, expected 'keep' or 'ignore'")
     source = Path(source)
-    listed = is_list(source)
-    folder = home_of(source) if listed else source if source.is_dir() else source.parent
-    found = walk(folder, (".xml",)) if listed or source.is_dir() else Walk([source])
-    if not found.files or (not listed and source.is_file() and source.suffix.lower() != ".xml"):
+    folder = source if source.is_dir() else source.parent
+    found = walk(folder, (".xml",)) if source.is_dir() else Walk([source])
+    if not found.files or (source.is_file() and source.suffix.lower() != ".xml"):
         raise DataError(
-            "no VOC XML file in it", where=source, do="name the folder of the XML files"
-        )
+            "no VOC XML file in it", where=source,
+            do="name the folder of the XML files, and a list in ImageSets as the split",
+        )  # fmt: skip
     parsed, faults = _parse_all(found.files)
     names = {image.file: image.file_name for image in parsed}
     pairing = Pairing(found.files, images, folder, names)
@@ -134,8 +134,7 @@ def read(
     dataset = builder.finish(
         classes=classes, class_ids=classes, header={"notes": [f"pixel corners count {kind}: {why}"]}
     )
-    wanted = split or (split_name(source.stem) if listed else None)
-    return dataset if wanted is None else dataset.split(wanted)
+    return dataset if split is None else dataset.split(split)
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def _labels(
             found.report(file, builder)
         elif not found.empty:
             detail = "no row of a class number and at least 4 numbers: no label file"
-            builder.problem("file-skipped", detail, "dropped", file=str(file))
+            builder.problem("file-unread", detail, "dropped", file=str(file))
     return rows, lists
 
 

@@ -150,7 +150,7 @@ def _facts_of(
         except DataError as error:
             if file.stem.lower() in _USUAL:
                 raise
-            doubts.append(("file-skipped", str(error), str(file)))
+            doubts.append(("file-unread", str(error), str(file)))
             continue
         if facts is not None and _is_of(facts, folder):
             found.append(facts)

@@ -52,13 +52,13 @@ def classes_of(
         inner: data.yaml files further down; their names hold for their folders.
         builder: told of names that disagree.
     """
+    by_folder: dict[Path, tuple[Path | None, Mapping[int, str]]]
     by_folder = _names_by_folder(sorted(set(folders)), source, inner)
     given = facts.names if facts else {}
     if facts and given:
-        for file, names in sorted(
-            {file: names for file, names in by_folder.values() if file}.items()
-        ):
-            _compare(facts.file, given, file, names, builder)
+        others = {file: names for file, names in by_folder.values() if file}
+        for other in sorted(others):
+            _compare(facts.file, given, other, others[other], builder)
         by_folder = dict.fromkeys(by_folder, (facts.file, given))
     distinct = [names for names in _distinct(by_folder) if names]
     if not distinct:
@@ -73,9 +73,9 @@ def classes_of(
         numbers = sorted(merged)
         labels = {number: label for label, number in enumerate(numbers)}
         _check_count(facts, merged, builder)
-        names = [merged[number] for number in numbers]
-        _check_twice(names, builder)
-        return Classes(names, numbers, dict.fromkeys(by_folder, labels))
+        called = [merged[number] for number in numbers]
+        _check_twice(called, builder)
+        return Classes(called, numbers, dict.fromkeys(by_folder, labels))
     return _by_name(by_folder, distinct, builder)
 
 

@@ -53,8 +53,8 @@ class SplitsOfImages:
 
     def report(self, builder: DatasetBuilder) -> None:
         """List what splits name and is not there, once all images were asked for."""
-        for file, detail in self._problems:
-            builder.problem("split-missing", detail, "dropped", file=file)
+        for where, detail in self._problems:
+            builder.problem("split-missing", detail, "dropped", file=where)
         for (split, file), lines in self._by_list.items():
             lost = [line for line in lines if (split, line) not in self._met]
             if lost:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ytrue.datasets.dataset import Dataset
+from ytrue.datasets.skeletons import flips_of_names
 from ytrue.datasets.splits import is_split_name, split_name
 from ytrue.datasets.textfiles import read_text
 from ytrue.errors import DataError
@@ -106,14 +107,15 @@ def read_facts(file: Path) -> Facts:
     top: Mapping[str, Any] = _darknet(text) if file.suffix.lower() == ".data" else _top(text, file)
     shape = _shape(top.get("kpt_shape"), file)
     count = shape[0] if shape else 0
+    point_names = _point_names(top.get("kpt_names"), count)
     return Facts(
         file=file,
         names=_names(top.get("names"), file),
         root=_root(_text(top.get("path")), file.parent),
         splits=_splits(top, file),
         shape=shape,
-        flips=_flips(top.get("flip_idx"), count, file) if shape else (),
-        point_names=_point_names(top.get("kpt_names"), count),
+        flips=_flips(top.get("flip_idx"), point_names, count, file) if shape else (),
+        point_names=point_names,
         nc=_text(top.get("nc")),
     )
 
@@ -237,9 +239,12 @@ def _shape(given: object, file: Path) -> tuple[int, int] | None:
     )  # fmt: skip
 
 
-def _flips(given: object, count: int, file: Path) -> list[tuple[int, int]] | None:
+def _flips(
+    given: object, names: Sequence[str], count: int, file: Path
+) -> Sequence[tuple[int, int]] | None:
+    """Return the pairs of `flip_idx`, else those that the keypoints' names tell; None: neither."""
     if given is None or given in ("", "null", "~"):
-        return None
+        return flips_of_names(names) if names or count == 1 else None
     order = [_whole(k) for k in given] if isinstance(given, list) else []
     known = [k for k in order if k is not None and k < count]
     if (

@@ -32,7 +32,7 @@ def contents_of(batch: Sequence[Annotations], image_size: tuple[int, int]) -> ND
     return np.array([one.content or whole for one in batch], np.float64).reshape(-1, 4)
 
 
-def example_words(position: int, batch: Sequence[Annotations]) -> str:
+def example_words(position: int, batch: Sequence[object]) -> str:
     """Return the start of a message about one example of a batch; nothing where it is alone."""
     return f"example {position} of the batch: " if len(batch) > 1 else ""
 

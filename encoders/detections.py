@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -19,10 +19,10 @@ CANDIDATES: Final = 5000
 """How many candidates enter the suppression at most (google/automl's max_nms_inputs)."""
 
 _PLACES: Final = frozenset(
-    ("box", "xy", "size", "offset", "coefficients", "prototypes", "polygon", "boxes", "points",
+    ("box", "size", "offset", "coefficients", "prototypes", "polygon", "boxes", "points",
      "polygons", "vertices")
 )  # fmt: skip
-"""What tells where things are; of networks, and as exports name it."""
+"""What tells where things are, but for logits; of networks, and as exports name it."""
 
 Classes = Literal["best", "all"]
 Scope = Literal["class", "global"]
@@ -125,7 +125,10 @@ def choose(
 
 
 def outputs_of(
-    arrays: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    cut: Collection[str] = (),
 ) -> dict[str, NDArray[Any]]:
     """Return a network's outputs for one image in the shapes of the encoder, float32 or float64.
 
@@ -133,6 +136,7 @@ def outputs_of(
         arrays: of any real dtype, bfloat16 included; the axes before the last may be any that hold
             as much.
         shapes: name -> shape; of one axis: the last one, too, may be split.
+        cut: names of places that the encoder cuts to what its boxes can be, infinity included.
 
     Raises:
         ValueError: an output holds more or less, its last axis is another, or it holds what is no
@@ -147,15 +151,15 @@ def outputs_of(
                 f"{name} is of shape {given}, expected {shape}: are network and encoder of one "
                 "size, one grid and the same classes?"
             )
-    check_numbers(told)
+    check_numbers(told, cut=cut)
     return {name: array.reshape(shapes[name]) for name, array in told.items()}
 
 
-def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Raise ValueError if predictions hold nan, or infinity where it stands for no score.
+def check_numbers(arrays: Mapping[str, NDArray[Any]], *, cut: Collection[str] = ()) -> None:
+    """Raise ValueError if predictions hold nan, or infinity in places other than those of `cut`.
 
-    An infinite logit is a score of 0 or 1, and that of a distance is cut by its coder. A network
-    that tells nan has diverged: what it finds would look like nothing found.
+    An infinite logit is a score, or a share of a cell, of 0 or 1. A network that tells nan has
+    diverged: what it finds would look like nothing found.
     """
     for name, array in arrays.items():
         # The least of an array is nan where any of it is: one pass, and no array beside it.
@@ -165,7 +169,8 @@ def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
                 "network has diverged; take the weights of an earlier epoch, or train again with a "
                 "lower learning rate"
             )
-        if array.size and name in _PLACES and math.inf in (-array.min(), array.max()):
+        places = name in _PLACES and name not in cut
+        if array.size and places and math.inf in (-array.min(), array.max()):
             raise ValueError(
                 f"{name} holds infinity in {int(np.isinf(array).sum())} of {array.size} places: "
                 "that tells no place; was it computed in float16?"
@@ -174,13 +179,11 @@ def check_numbers(arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _floats(name: str, array: Any) -> NDArray[Any]:
     """Return an array as float32, of float64 as it is: the kernels know no other numbers."""
-    array = np.asarray(array)
-    if array.dtype == np.float64 or array.dtype == np.float32:
-        return array
+    told: NDArray[Any] = np.asarray(array)
     # "V": bfloat16 and the like, which NumPy itself does not know.
-    if array.dtype.kind not in "fiubV" or array.dtype.names is not None:
-        raise ValueError(f"{name} is of dtype {array.dtype}: expected floating numbers")
-    return array.astype(np.float32)
+    if told.dtype.kind not in "fiubV" or told.dtype.names is not None:
+        raise ValueError(f"{name} is of dtype {told.dtype}: expected floating numbers")
+    return told.astype(np.float64 if told.dtype == np.float64 else np.float32, copy=False)
 
 
 def detect_peaks(

@@ -328,6 +328,7 @@ class FCOSEncoder(Configured):
             told = outputs_of(
                 arrays,
                 {"class": (count, self.num_classes), "box": (count, 4), "centerness": (count,)},
+                cut=("box",),
             )
             scores = sigmoid(told["class"]) * sigmoid(told["centerness"])[:, None]
             distances = np.exp(np.minimum(told["box"].astype(np.float64), self.largest_log))

@@ -407,6 +407,7 @@ class YoloEncoder(Configured):
         told = outputs_of(
             arrays,
             {"class": (count, self.num_classes), "objectness": (count,), "box": (count, 4)},
+            cut=("box",),
         )
         scores = sigmoid(told["class"]) * sigmoid(told["objectness"])[:, None]
         raw = told["box"]

@@ -224,8 +224,6 @@ def train(
     report = audit(dataset, encoder, resize=resize)
     if report.lost_share > max_lost:
         raise LostObjectsError(report, max_lost)
-    for sentence in report.advice():
-        watch.advice(f"audit: {sentence}")
     keras.utils.set_random_seed(recipe.seed)
     strategy = _strategy() if strategy is None else strategy
     if recipe.batch_size < strategy.num_replicas_in_sync:
@@ -241,6 +239,8 @@ def train(
         run = _Run.made(
             dataset, encoder, folder, recipe, variant, pretrained, validation, resize, watch, strategy,
         )  # fmt: skip
+        for sentence in report.advice():
+            watch.advice(f"audit: {sentence}")
         run.go_on(evaluate_every, save_every)
         return Detector.load(folder, "last")
 

@@ -40,8 +40,9 @@ def start_from(
 ) -> list[str]:
     """Give the model the weights of a run, and say in sentences what starts anew.
 
-    Backbone and pyramid are those of the run. Of the heads what tells classes (or landmarks) starts
-    anew where those of the run are others, and all of a head that the run does not have.
+    The backbone is that of the run, and so is a pyramid of the same levels. Of the heads what tells
+    classes (or landmarks) starts anew where those of the run are others, and all of a head that the
+    run does not have.
 
     Args:
         model: untrained.
@@ -59,12 +60,14 @@ def start_from(
             where=folder / RUN_FILE, do=f"train with --model {source.model.variant}",
         )  # fmt: skip
     _copy(source.model.backbone.weights, model.backbone.weights)
-    _copy(source.model.pyramid.weights, model.pyramid.weights)
     said = []
+    if len(source.model.pyramid.weights) == len(model.pyramid.weights):
+        _copy(source.model.pyramid.weights, model.pyramid.weights)
+    else:
+        said.append(f"the pyramid starts anew: that of the run in {folder} is of other levels")
     for name, head in model.heads.items():
-        theirs = source.model.heads.get(name)
-        alike = type(theirs) is type(head) and len(theirs.weights) == len(head.weights)
-        if not alike:
+        theirs: Any = source.model.heads.get(name)
+        if type(theirs) is not type(head) or len(theirs.weights) != len(head.weights):
             said.append(f"all of the head {name} starts anew: the run in {folder} has none such")
             continue
         told, known = tuple(classes), source.classes

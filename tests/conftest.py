@@ -5,6 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example of a test may compile a kernel.
+settings.register_profile("ytrue", deadline=None)
+settings.load_profile("ytrue")
 
 pytest.register_assert_rewrite("laws")
 

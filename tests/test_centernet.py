@@ -550,7 +550,7 @@ BAD = [
     (lambda: make(crowd="x"), "crowd='x': expected one of ignore, negative"),
     (lambda: make(padding="x"), "padding='x': expected one of negative, ignore"),
     (lambda: make(min_overlap=0), r"min_overlap=0.0: expected a number in \(0, 1\]"),
-    (lambda: make(min_overlap=np.nan), r"min_overlap=nan: expected a number in \(0, 1\]"),
+    (lambda: make(min_overlap=np.nan), "min_overlap=nan: expected a finite number"),
     (lambda: CenterNetEncoder.from_config({"encoder": "yolo"}), "config of a 'yolo' encoder, not"),
     (
         lambda: make().encode_batch([Annotations([(0, 0, 4, 4)] * 2, [1, 2]), Annotations()]),

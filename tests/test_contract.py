@@ -637,7 +637,7 @@ def test_it_is_drawn(name):
 def test_the_page_ends_with_a_network_that_is_trained_and_scored(shapes, monkeypatch):
     register(monkeypatch)
     assert {table for _, table, _ in LINES} == {
-        "ENCODERS", "CASES", "HEADS", "TASKS", "TASK_BUILDERS", "FINDS", "DECODINGS",
+        "ENCODERS", "CASES", "HEADS", "TASKS", "OWN_SETTINGS", "TASK_BUILDERS", "FINDS", "DECODINGS",
     }  # fmt: skip
     encoder = encoder_of("dot", Choices("64x96", settings=["stride=16"]), shapes)
     model = build_model(encoder, "nano")

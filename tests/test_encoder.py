@@ -162,9 +162,9 @@ BAD = [
     ),
     (
         lambda: AnchorEncoder(AnchorGrid(64), 3, min_force_iou=-1),
-        "min_force_iou=-1 with force='greedy'",
+        "min_force_iou=-1.0 with force='greedy'",
     ),
-    (lambda: AnchorEncoder(AnchorGrid(64), 3, crowd_ioa=0), "crowd_ioa=0: expected a number in"),
+    (lambda: AnchorEncoder(AnchorGrid(64), 3, crowd_ioa=0), "crowd_ioa=0.0: expected a number in"),
     (lambda: BoxCoder("x"), "kind='x': expected one of centre, corner"),
     (lambda: from_config({"encoder": "x"}), "config names the encoder 'x': expected one of anchor"),
 ]

@@ -591,7 +591,7 @@ def test_tables_say_what_was_computed(shapes):
     for value in (*found.coco.values(), found.voc_ap50, found.voc_ap50_11):
         assert f"{value:.3f}" in said
     for row in found.by_class:
-        assert f" {row.name} " in said
+        assert f"\n{row.name} " in said
         assert f"{row.ap50:.3f}" in said
     assert "of a score of 0.25 or more" in said
     assert "wrong" in said

@@ -794,7 +794,7 @@ def test_tables_say_what_was_computed(shapes):
     for value in keypoints.coco.values():
         assert f"{value:.3f}" in said
     for row in keypoints.by_class:
-        assert f" {row.name} " in said
+        assert f"\n{row.name} " in said
         assert f"{row.ap50:.3f}" in said
     assert f"({shapes.objects.crowd.sum()} ignored)" in said
     assert "COCO's numbers take 20" not in said

@@ -266,7 +266,7 @@ def test_shapes_come_back_from_every_format(to, shapes, tmp_path):
             },
         }[to]
     )
-    assert {problem.kind for problem in lost} <= {"field-lost", "image-missing"}
+    assert {problem.kind for problem in lost} <= {"field-lost", "image-missing", "image-renamed"}
     by_stem = {example.path.stem: example for example in again}
     for example in dataset:
         if example.path.stem in absent:

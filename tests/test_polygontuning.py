@@ -79,7 +79,8 @@ def test_what_is_not_compared_is_counted():
     flat = Annotations([(8, 8, 40, 40)], [0], polygons=[[[(8, 8), (40, 40)]]])
     tuning = tune_polygons(Few(bare, outside, crowd, outlined(SQUARE), Annotations()), 64)
     assert (tuning.images, tuning.objects, tuning.without_outline) == (5, 1, 1)
-    assert tune_polygons(Few(flat), 64).limit.mean_iou == 0  # two vertices enclose nothing
+    # Two vertices enclose nothing, and are no outline.
+    assert tune_polygons(Few(flat, outlined(SQUARE)), 64).without_outline == 1
 
 
 def test_images_are_fitted_into_the_network_input():

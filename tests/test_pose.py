@@ -171,8 +171,8 @@ def test_perfect_outputs_decode_to_the_objects(encoder):
             ),
             "keypoints tell no landmarks, .* expected slots='fixed'",
         ),
-        (lambda e: PoseEncoder(e.boxes, e.keypoints, -1), "margin=-1: expected a share"),
-        (lambda e: PoseEncoder(e.boxes, e.keypoints, rival_share=2), "rival_share=2: expected"),
+        (lambda e: PoseEncoder(e.boxes, e.keypoints, -1), "margin=-1.0: expected a share"),
+        (lambda e: PoseEncoder(e.boxes, e.keypoints, rival_share=2), "rival_share=2.0: expected"),
     ],
 )
 def test_arguments_out_of_range_are_named(encoder, make, message):

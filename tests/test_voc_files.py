@@ -141,6 +141,10 @@ def test_lists_of_image_sets_are_splits(tmp_path):
     assert [e.path.stem for e in read(tmp_path, split="val")] == ["3"]
     assert [e.path.stem for e in load(main / "val.txt")] == ["3"]
     assert [e.path.stem for e in load(main / "train.txt")] == ["0", "1", "2"]
+    segmentation = tmp_path / "VOC2012" / "ImageSets" / "Segmentation" / "val.txt"
+    assert [e.path.stem for e in load(segmentation)] == ["1"]
+    with pytest.raises(DataError, match="the list of one class, not of a split; name the list of"):
+        load(main / "cat_train.txt")
 
 
 def test_lists_of_one_class_are_splits_where_there_are_no_others(tmp_path):
@@ -213,7 +217,7 @@ def test_the_first_file_does_not_decide_alone(first, tmp_path):
     put(tmp_path / "._b.xml", "\x00\x05")
     assert recognises(tmp_path)
     dataset = load(tmp_path)
-    assert (len(dataset), kinds(dataset)) == (2, ["annotation-invalid", "file-skipped"])
+    assert (len(dataset), kinds(dataset)) == (2, ["annotation-invalid", "file-unread"])
 
 
 def test_xml_of_other_kinds_is_no_dataset(tmp_path):

@@ -249,9 +249,9 @@ def test_stray_files_are_listed_and_the_others_are_read(tmp_path):
     dataset = load(tmp_path)
     assert len(dataset) == 3
     assert [(p.kind, p.file[-9:]) for p in dataset.problems if p.file.endswith("txt")] == [
-        ("file-skipped", "notes.txt")
+        ("file-unread", "notes.txt")
     ]
-    assert kinds(dataset) == ["file-skipped", "file-skipped"]
+    assert kinds(dataset) == ["file-unread", "file-unread"]
 
 
 @pytest.mark.parametrize("first", ["\ufeff" + ROW, "cat 0.5 0.5 0.5 0.5\n", "", "# made by x\n"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Hashable
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Literal
-
-import numpy as np
 
 Action = Literal["kept", "clipped", "dropped", "ignored"]
 """What became of the thing a `Problem` is about; "ignored" means: made a crowd (ignore) region."""
@@ -56,7 +55,8 @@ def check_number(name: str, value: object) -> float:
 
 def as_number(value: object) -> float:
     """Return a number, Python's or NumPy's, as a float; nan where it is none."""
-    if isinstance(value, np.ndarray) and value.ndim == 0:
+    numpy = sys.modules.get("numpy")  # not imported for messages: --help does without
+    if numpy is not None and isinstance(value, numpy.ndarray) and value.ndim == 0:
         value = value.item()
     try:
         return float(value) if isinstance(value, Real) else math.nan

@@ -9,17 +9,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ytrue.annotations import Polygon
 from ytrue.boxes import points_to_xy
 from ytrue.crossings import runs_of_each
 
 Raster = dict[str, Any]
 """pycocotools' compressed form of a mask: {"size": [height, width], "counts": bytes}."""
 
+Parts = Sequence[NDArray[np.floating[Any]]]
+"""The parts of one outline, each (V, 2) `(y, x)` pixels."""
+
 _NO_VERTICES: Final = np.zeros((0, 2), np.float32)
 
 
-def rasterise(outline: Polygon, height: int, width: int) -> Raster:
+def rasterise(outline: Parts, height: int, width: int) -> Raster:
     """Return the pixels inside any part of an outline, as pycocotools draws them.
 
     Args:
@@ -37,9 +39,7 @@ def rasterise(outline: Polygon, height: int, width: int) -> Raster:
     return drawn
 
 
-def runs_of_outlines(
-    outlines: Sequence[Polygon], height: int, width: int
-) -> list[NDArray[np.int64]]:
+def runs_of_outlines(outlines: Sequence[Parts], height: int, width: int) -> list[NDArray[np.int64]]:
     """Return the run lengths of each outline's pixels, zeros first, column by column.
 
     What `rasterise` draws; of an outline with nothing to draw one run of zeros.

@@ -30,11 +30,13 @@ def give_ids(records: Sequence[Any], dataset: Dataset, where: object) -> int:
     ids, names = dataset.images.ids, dataset.images.file_names
     known = set(ids)
     of_name: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        of_name.setdefault(PurePosixPath(name).name, []).append(row)
+    for row, path in enumerate(names):
+        of_name.setdefault(PurePosixPath(path).name, []).append(row)
     found: dict[str, Any] = {}
     for record in records:
-        name = record.get("image_id") if isinstance(record, MutableMapping) else None
+        if not isinstance(record, MutableMapping):
+            continue
+        name: Any = record.get("image_id")
         if not isinstance(name, str) or name in known or not _is_image(name):
             continue
         if name not in found:

@@ -146,7 +146,7 @@ class DetectionLoss(ConfiguredLoss):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Return the loss that `get_config()` described."""
         coder = config.get("coder")
-        return cls(**config | {"coder": None if coder is None else PlainCoder(**coder)})
+        return cls(**{**config, "coder": None if coder is None else PlainCoder(**coder)})
 
     def __call__(
         self,

@@ -28,7 +28,8 @@ from ytrue.words import counted, printable
 
 if TYPE_CHECKING:
     from ytrue.datasets import Dataset
-    from ytrue.model.predict import Finder, Found, Source, Timing
+    from ytrue.model.predict import Finder, Found, Timing
+    from ytrue.model.predict import Source as ImageSource
 
 TaskOfRun = Annotated[
     str | None,
@@ -251,7 +252,7 @@ def _say(
     typer.echo(f"wrote {counted(len(records), 'detection')} to {printable(out)}")
 
 
-def _sources(paths: list[Path], dataset: Dataset | None) -> list[Source]:
+def _sources(paths: list[Path], dataset: Dataset | None) -> list[ImageSource]:
     """Return the files named, or the dataset's images; of both: the files, with its ids."""
     from ytrue.model.predict import image_files, images_of, with_ids
 

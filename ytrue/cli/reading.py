@@ -48,6 +48,15 @@ class Source:
             "keypoint has a side.",
         ),
     ] = None
+    corners_from: Annotated[
+        int | None,
+        typer.Option(
+            "--corners-from",
+            min=0,
+            max=1,
+            help="Of VOC: the first pixel is 0 or 1; default: decided from the data.",
+        ),
+    ] = None
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first problem.")] = False
 
     def at(self, data: Path) -> Source:
@@ -62,6 +71,7 @@ class Source:
         dataset = datasets.load(
             self.data, format=self.format, images=self.images, strict=self.strict,
             split=self.split, allow_outside=self.allow_outside,
+            one_based=None if self.corners_from is None else bool(self.corners_from),
         )  # fmt: skip
         if self.flip_pairs is None:
             return dataset

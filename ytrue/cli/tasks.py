@@ -144,7 +144,7 @@ def _boxes(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> A
         grid = {key: value for key, value in (choices.grid or {}).items() if key not in its}
     if choices.anchor_scale is not None:
         grid["anchor_scale"] = choices.anchor_scale
-    _check_names("box", given)
+    check_names("box", given)
     return preset(name, sides_of(choices.size), dataset.num_classes, **{**grid, **given})
 
 
@@ -160,7 +160,7 @@ def _keypoints(
     from ytrue.encoders import KeypointGridEncoder
 
     landmarks = _landmarks(dataset)
-    _check_names("keypoints", settings)
+    check_names("keypoints", settings)
     given = dict(settings)
     if "grid" not in given:
         given["stride"] = _strides(choices, settings, (8, 16, 32))  # the study's: levels 3 to 5
@@ -178,7 +178,7 @@ def _keypoints(
 def _pose(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PoseEncoder
 
-    _check_names("pose", settings)
+    check_names("pose", settings)
     own, rest = _split(settings, _POSE_NAMES)
     of_points, of_boxes = _split(rest, _KEYPOINT_NAMES)
     return PoseEncoder(
@@ -190,7 +190,7 @@ def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Yo
     from ytrue.anchortuning import fit_anchors
     from ytrue.encoders import YoloEncoder
 
-    _check_names("yolo", settings)
+    check_names("yolo", settings)
     # As YOLOv5: with one place for an object a network learns many times slower.
     given: dict[str, Any] = {"match": "ratio", "neighbours": 2, **settings}
     given.pop("stride", None)
@@ -207,7 +207,7 @@ def _yolo(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Yo
 def _points(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import FCOSEncoder
 
-    _check_names("fcos", settings)
+    check_names("fcos", settings)
     given = {**settings, "stride": _strides(choices, settings, (8, 16, 32, 64, 128))}
     return FCOSEncoder(sides_of(choices.size), dataset.num_classes, **given)
 
@@ -235,7 +235,7 @@ def _strides(
 def _centers(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import CenterNetEncoder
 
-    _check_names("centernet", settings)
+    check_names("centernet", settings)
     # The wider heat maps of the published code: with the correct ones a network learns slower.
     given = {"radius": "published", **settings}
     return CenterNetEncoder(sides_of(choices.size), dataset.num_classes, **given)
@@ -244,7 +244,7 @@ def _centers(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) ->
 def _masks(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import MaskEncoder
 
-    _check_names("mask", settings)
+    check_names("mask", settings)
     own, rest = _split(settings, _MASK_NAMES)
     return MaskEncoder(_boxes(choices, dataset, rest), **own)
 
@@ -252,7 +252,7 @@ def _masks(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> E
 def _polygons(choices: Choices, dataset: Dataset, settings: Mapping[str, Any]) -> Encoder:
     from ytrue.encoders import PolygonEncoder
 
-    _check_names("polygon", settings)
+    check_names("polygon", settings)
     own, rest = _split(settings, _POLYGON_NAMES)
     # Outlines need fine levels, and points wherever a network is to tell their distance.
     yolo = _yolo(choices, dataset, {**rest, "stride": _strides(choices, rest, (8, 16))})
@@ -293,17 +293,17 @@ def settings_for(name: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 def _names_of(task: str) -> tuple[str, ...]:
     boxes = _box_names() if task in _ON_ANCHORS else ()
-    return (*boxes, *_OWN_NAMES.get(task, ()))
+    return tuple(dict.fromkeys((*boxes, *OWN_SETTINGS.get(task, ()))))
 
 
-def _check_names(task: str, settings: Mapping[str, Any]) -> None:
+def check_names(task: str, settings: Mapping[str, Any]) -> None:
     names = _names_of(task)
     for name in settings:
         if name not in names:
             raise ValueError(f"--set {name}=...: --task {task} takes {', '.join(names)}, no {name}")
 
 
-_OWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+OWN_SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "keypoints": _KEYPOINT_NAMES,
     "pose": (*_POSE_NAMES, *_KEYPOINT_NAMES),
     "yolo": _YOLO_NAMES,
