@@ -69,17 +69,21 @@ def _set(height, width, stride, pixels, window, masks, mask):  # type: ignore[no
     any_set = False
     for row in range(top, bottom):
         tall = min(stride, height - row * stride)
+        # Of slices, whose indices none can be negative, the compiler makes vector instructions.
+        counts, cells = pixels[row, left:right], masks[mask, row, left:right]
         if row > top:
-            for column in range(left, right):
-                pixels[row, column] += pixels[row - 1, column]
-        for column in range(left, right):
-            covered = 2 * pixels[row, column] >= tall * stride
-            masks[mask, row, column] = covered
-            any_set |= covered
+            above = pixels[row - 1, left:right]
+            for i in range(counts.shape[0]):
+                counts[i] += above[i]
+        half, found = np.int32((tall * stride + 1) // 2), np.uint8(0)
+        for i in range(counts.shape[0]):
+            cells[i] = np.uint8(counts[i] >= half)
+            found |= cells[i]
         if right > narrow:
-            covered = 2 * pixels[row, narrow] >= tall * (width - narrow * stride)
-            masks[mask, row, narrow] = covered
-            any_set |= covered
+            half = np.int32((tall * (width - narrow * stride) + 1) // 2)
+            cells[-1] = np.uint8(counts[-1] >= half)
+            found |= cells[-1]
+        any_set |= found > 0
     if not any_set:
         _set_fullest(pixels, window, masks, mask)
     pixels[top : bottom + 1, left:right] = 0
