@@ -271,3 +271,13 @@ def test_it_imports_neither_pictures_nor_tensorflow():
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_size_at_a_bound_is_in_the_bin_that_begins_there():
+    sides = [11.5, 12, 31.5, 32, 95.5, 96]
+    boxes = [(8, 8, 8 + side, 8 + side) for side in sides]
+    encoder = preset("ytrue", 256, 2)
+    parts = [Annotations(boxes, [0] * len(boxes))]
+    found = ytrue.audit(Listed(*parts), encoder).by_size()
+    counts = {name.split()[0]: row["objects"] for name, row in found.items()}
+    assert counts == {"tiny": 1, "small": 2, "medium": 2, "large": 1}

@@ -6,10 +6,11 @@ outcome, whatever else is free: a chain from any object to its best anchor, to t
 object, and so on, rises in this order until it meets such a pair. Every step is one search, and every
 pair ends one or two: in all, a few searches for each object and each reserved anchor.
 
-A search is branch and bound in a tree of boxes, halved along the edge in which they differ most. A
-node knows what bounds the IoU of those in it that are free, with the arithmetic of the IoU itself:
-rounding is monotonic, so no bound is ever below what it bounds, and equal boxes are equal bounds, of
-which the lowest index decides.
+A search is branch and bound in a tree of boxes, halved along the edge in which they differ most. Of
+anchors, sizes are parted first: a node with several bounds nothing for an object that encloses them,
+so that each would be searched to its leaves. A node knows what bounds the IoU of those in it that are
+free, with the arithmetic of the IoU itself: rounding is monotonic, so no bound is ever below what it
+bounds, and equal boxes are equal bounds, of which the lowest index decides.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from ytrue.jit import borrowed, inlined_kernel, kernel
 
 NOBODY = np.iinfo(np.int32).max  # above every index
 IN_LEAF = 8  # boxes at most
+ALIKE = 1.001  # areas this near differ by rounding: anchors of one shape
+ANY_SIZE = np.inf
+AREA = 4  # after the four edges
 # Columns of `Tree.bounds`: the hull of the boxes, the longest sides, the smallest and the largest area.
 Y_MIN, X_MIN, Y_MAX, X_MAX, TALL, WIDE, LEAST, MOST = range(8)
 COLUMNS = 8
@@ -51,8 +55,8 @@ def reserve_in_trees(begin, stop, anchors, rules, boxes, record, holder):  # typ
         if record.best_anchor[k] >= 0 and record.best_iou[k] > rules.min_force_iou:
             wanting[n] = k - begin
             n += 1
-    objects = _plant(boxes[begin:stop], wanting[:n])
-    places = _plant(anchors, np.arange(anchors.shape[0]).astype(np.int32))
+    objects = _plant(boxes[begin:stop], wanting[:n], ANY_SIZE)
+    places = _plant(anchors, np.arange(anchors.shape[0]).astype(np.int32), ALIKE)
     chain, wish = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
     _chain(
         begin, wanting[:n], anchors, rules, boxes[begin:stop], record, holder, objects, places,
@@ -98,8 +102,11 @@ def _chain(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _plant(boxes, members):  # type: ignore[no-untyped-def]
-    """Return a tree of the boxes (N, 4) T that `members` (M,) int32, by rising index, name."""
+def _plant(boxes, members, alike):  # type: ignore[no-untyped-def]
+    """Return a tree of the boxes (N, 4) T that `members` (M,) int32, by rising index, name.
+
+    It parts areas until the largest below a node is at most `alike` times the smallest, then edges.
+    """
     count, leaves = members.shape[0], 1
     while leaves * IN_LEAF < count:
         leaves *= 2
@@ -107,12 +114,12 @@ def _plant(boxes, members):  # type: ignore[no-untyped-def]
     leaf, free = np.zeros(boxes.shape[0], np.int32), np.zeros(boxes.shape[0], np.bool_)
     bounds = np.empty((2 * leaves, COLUMNS), boxes.dtype)
     tree = Tree(order, leaf, free, bounds, np.empty(2 * leaves, np.int32))
-    nodes = 1
+    keys, nodes = _edges_and_areas(boxes), 1
     while nodes < leaves:
         for node in range(nodes):
             first, end = node * count // nodes, (node + 1) * count // nodes
             middle = (2 * node + 1) * count // (2 * nodes)
-            _halve(boxes, _widest(boxes, order, first, end), order, first, middle, end)
+            _halve(keys, _widest(keys, order, first, end, alike), order, first, middle, end)
         nodes *= 2
     for i in range(leaves):
         for at in range(i * count // leaves, (i + 1) * count // leaves):
@@ -124,32 +131,49 @@ def _plant(boxes, members):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _widest(boxes, order, first, end):  # type: ignore[no-untyped-def]
-    """Return the edge, 0 to 3, in which the boxes at first to end differ most."""
-    widest, edge = boxes.dtype.type(-1), 0
-    for axis in range(4):
-        low, high = boxes[order[first], axis], boxes[order[first], axis]
-        for at in range(first + 1, end):
-            value = boxes[order[at], axis]
-            low, high = min(low, value), max(high, value)
+def _edges_and_areas(boxes):  # type: ignore[no-untyped-def]
+    keys = np.empty((boxes.shape[0], 5), boxes.dtype)
+    for i in range(boxes.shape[0]):
+        keys[i, :AREA], keys[i, AREA] = boxes[i], area(boxes, i)
+    return keys
+
+
+@kernel
+def _widest(keys, order, first, end, alike):  # type: ignore[no-untyped-def]
+    """Return AREA if that differs, else the edge in which the boxes at first to end differ most."""
+    least, most = _range(keys, order, first, end, AREA)
+    if most > alike * least:
+        return AREA
+    widest, edge = keys.dtype.type(-1), 0
+    for axis in range(AREA):
+        low, high = _range(keys, order, first, end, axis)
         if high - low > widest:
             widest, edge = high - low, axis
     return edge
 
 
 @kernel
-def _halve(boxes, axis, order, first, middle, end):  # type: ignore[no-untyped-def]
-    """Put the boxes of the lowest edges before the place `middle`, the others from it on."""
+def _range(keys, order, first, end, column):  # type: ignore[no-untyped-def]
+    low, high = keys[order[first], column], keys[order[first], column]
+    for at in range(first + 1, end):
+        value = keys[order[at], column]
+        low, high = min(low, value), max(high, value)
+    return low, high
+
+
+@kernel
+def _halve(keys, column, order, first, middle, end):  # type: ignore[no-untyped-def]
+    """Put those of the lowest keys before the place `middle`, the others from it on."""
     low, high, random = first, end - 1, first
     while low < high:
         # A pivot that no order of the boxes can foresee to be a bad one (Hoare 1961).
         random = (random * 1664525 + 1013904223) & 0xFFFFFFFF
-        pivot = boxes[order[low + (random >> 8) % (high - low + 1)], axis]
+        pivot = keys[order[low + (random >> 8) % (high - low + 1)], column]
         i, j = low, high
         while i <= j:
-            while boxes[order[i], axis] < pivot:
+            while keys[order[i], column] < pivot:
                 i += 1
-            while boxes[order[j], axis] > pivot:
+            while keys[order[j], column] > pivot:
                 j -= 1
             if i <= j:
                 order[i], order[j] = order[j], order[i]

@@ -16,7 +16,8 @@ def write_masks(runs, starts, height, width, stride, masks, seen):  # type: igno
     first run; height, width of the masks and stride of the cells, pixels; seen (N,) bool, whether a
     mask has a pixel.
     """
-    pixels = np.zeros(masks.shape[1:], np.int32)  # of each cell that are set, of the mask at hand
+    # Of each cell that are set, of the mask at hand, less those of the cell above: a run changes few.
+    pixels = np.zeros((masks.shape[1] + 1, masks.shape[2]), np.int32)
     window = np.empty(4, np.int64)  # of the cells that it touches
     _write_borrowed(runs, starts, height, width, stride, masks, seen, pixels, window)
 
@@ -46,32 +47,57 @@ def _count(position, stop, height, stride, pixels, window):  # type: ignore[no-u
         row = position - column * height
         last = min(height, row + stop - position)
         position += last - row
-        cell, across = row // stride, column // stride
-        window[0], window[1] = min(window[0], cell), min(window[1], across)
-        while row < last:
-            below = min(last, (cell + 1) * stride)
-            pixels[cell, across] += below - row
-            row = below
-            cell += 1
-        window[2], window[3] = max(window[2], cell), max(window[3], across + 1)
+        first, end, across = row // stride, (last - 1) // stride, column // stride
+        window[0], window[1] = min(window[0], first), min(window[1], across)
+        window[2], window[3] = max(window[2], end + 1), max(window[3], across + 1)
+        in_first = min(last, (first + 1) * stride) - row
+        pixels[first, across] += in_first
+        if end == first:
+            pixels[first + 1, across] -= in_first
+            continue
+        in_end = last - end * stride
+        pixels[first + 1, across] += stride - in_first
+        pixels[end, across] += in_end - stride
+        pixels[end + 1, across] -= in_end
 
 
 @kernel
 def _set(height, width, stride, pixels, window, masks, mask):  # type: ignore[no-untyped-def]
     """Set the cells of one mask and clear its counts."""
-    most, best_row, best_column, any_set = 0, 0, 0, False
-    for row in range(window[0], window[2]):
+    top, left, bottom, right = window
+    narrow = masks.shape[2] - 1  # of the cells of a row the last may be narrower
+    any_set = False
+    for row in range(top, bottom):
         tall = min(stride, height - row * stride)
-        for column in range(window[1], window[3]):
-            count = pixels[row, column]
-            pixels[row, column] = 0
-            covered = 2 * count >= tall * min(stride, width - column * stride)
-            masks[mask, row, column] = covered
-            any_set |= covered
-            if count > most:
-                most, best_row, best_column = count, row, column
+        # Of slices, whose indices none can be negative, the compiler makes vector instructions.
+        counts, cells = pixels[row, left:right], masks[mask, row, left:right]
+        if row > top:
+            above = pixels[row - 1, left:right]
+            for i in range(counts.shape[0]):
+                counts[i] += above[i]
+        half, found = np.int32((tall * stride + 1) // 2), np.uint8(0)
+        for i in range(counts.shape[0]):
+            cells[i] = np.uint8(counts[i] >= half)
+            found |= cells[i]
+        if right > narrow:
+            half = np.int32((tall * (width - narrow * stride) + 1) // 2)
+            cells[-1] = np.uint8(counts[-1] >= half)
+            found |= cells[-1]
+        any_set |= found > 0
     if not any_set:
-        masks[mask, best_row, best_column] = 1
+        _set_fullest(pixels, window, masks, mask)
+    pixels[top : bottom + 1, left:right] = 0
+
+
+@kernel
+def _set_fullest(pixels, window, masks, mask):  # type: ignore[no-untyped-def]
+    """Set the cell with most pixels, of several the first."""
+    most, best_row, best_column = 0, 0, 0
+    for row in range(window[0], window[2]):
+        for column in range(window[1], window[3]):
+            if pixels[row, column] > most:
+                most, best_row, best_column = pixels[row, column], row, column
+    masks[mask, best_row, best_column] = 1
 
 
 @kernel
