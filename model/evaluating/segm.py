@@ -178,7 +178,7 @@ def _rasterised(parts: list[list[float]], height: int, width: int) -> Mask:
     return rasterise(tuple(_ring(part) for part in parts), height, width)
 
 
-def _ring(part: list[float]) -> NDArray[Any]:
+def _ring(part: list[float]) -> NDArray[np.float64]:
     """Return a part x, y, x, y, ... as (V, 2) `(y, x)`; four numbers are a box to pycocotools."""
     if len(part) < 4 or len(part) % 2:
         raise ValueError(f"a polygon part of {len(part)} numbers")
