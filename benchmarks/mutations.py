@@ -147,6 +147,7 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.site = folder, folder / "site"
+        self.said = "they took too long"
         listed = subprocess.run(
             ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.splitlines()
