@@ -78,7 +78,7 @@ def test_reservations_in_trees_are_those_of_all_pairs_by_falling_iou(data):
         assert record.reserved_iou[k] == iou[k, a]
 
 
-@pytest.mark.parametrize("name", ["ytrue", "retinanet"])
+@pytest.mark.parametrize("name", ["ytrue", "efficientdet"])
 def test_a_tree_of_anchors_has_few_nodes_of_several_sizes(name):
     """An object that encloses them is bounded by none of these, so that each search visits them all."""
     anchors = preset(name, (256, 128), 1, max_level=4).grid.boxes
