@@ -147,6 +147,7 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.site = folder, folder / "site"
+        self.said = "they took too long"
         listed = subprocess.run(
             ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.splitlines()
@@ -175,7 +176,9 @@ class Copy:
             environment["NUMBA_DISABLE_JIT"] = "1"
         command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
         skipped = "not process and not crowded and not reserve_as_the_dense and not threads"
-        command += ["-k", skipped] if "NUMBA_DISABLE_JIT" in environment else []
+        # Without compilation NumPy warns of an infinite bound; kernels do not.
+        plain = ["-k", skipped, "-W", "ignore::RuntimeWarning"]
+        command += plain if "NUMBA_DISABLE_JIT" in environment else []
         command += [f"tests/{name}" for name in TESTS[file].split()]
         try:
             done = subprocess.run(

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import llvmlite
+import numba
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
@@ -208,3 +210,24 @@ def test_whatever_a_kernel_calls_is_in_what_names_its_folder(module):
                 continue
             if getattr(home, "__module__", "").startswith("ytrue"):
                 assert Path(sys.modules[home.__module__].__file__).resolve() in sources, name
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(sys, "version"), (numba, "__version__"), (llvmlite, "__version__")]
+    + [(kernelcache.config, "OPT"), (kernelcache.config, "BOUNDSCHECK")],
+)
+def test_another_compiler_or_setting_of_it_has_a_folder_of_its_own(monkeypatch, place, name):
+    files = [Path(kernelcache.__file__)]
+    before = kernelcache._digest(files)
+    assert kernelcache._digest(files) == before
+    monkeypatch.setattr(place, name, "another")
+    assert kernelcache._digest(files) != before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners")
+def test_a_folder_of_another_user_is_not_trusted(tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    assert kernelcache._is_private(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert not kernelcache._is_private(tmp_path)
