@@ -66,7 +66,7 @@ def _set(height, width, stride, pixels, window, masks, mask):  # type: ignore[no
     """Set the cells of one mask and clear its counts."""
     top, left, bottom, right = window
     narrow = masks.shape[2] - 1  # of the cells of a row the last may be narrower
-    any_set = False
+    any_set = np.uint8(0)
     for row in range(top, bottom):
         tall = min(stride, height - row * stride)
         # Of slices, whose indices none can be negative, the compiler makes vector instructions.
@@ -75,15 +75,14 @@ def _set(height, width, stride, pixels, window, masks, mask):  # type: ignore[no
             above = pixels[row - 1, left:right]
             for i in range(counts.shape[0]):
                 counts[i] += above[i]
-        half, found = np.int32((tall * stride + 1) // 2), np.uint8(0)
+        half = np.int32((tall * stride + 1) // 2)
         for i in range(counts.shape[0]):
             cells[i] = np.uint8(counts[i] >= half)
-            found |= cells[i]
+            any_set |= cells[i]
         if right > narrow:
             half = np.int32((tall * (width - narrow * stride) + 1) // 2)
             cells[-1] = np.uint8(counts[-1] >= half)
-            found |= cells[-1]
-        any_set |= found > 0
+            any_set |= cells[-1]
     if not any_set:
         _set_fullest(pixels, window, masks, mask)
     pixels[top : bottom + 1, left:right] = 0
