@@ -12,7 +12,7 @@ from ytrue.cutting import EVERYWHERE, cut
 from ytrue.datasets import load
 from ytrue.datasets.augment import Light, Plain, as_augment
 from ytrue.encoders import MaskEncoder, preset
-from ytrue.resizing import Placement, check_pixels, place
+from ytrue.resizing import Placement, check_pixels, place, swap_keypoints
 
 
 def test_what_is_audited_is_what_is_taught():
@@ -97,6 +97,40 @@ def test_outlines_end_where_the_frame_ends():
     (moved,) = place((40, 40), (60, 80), "stretch").apply(objects).polygons
     assert len(moved) == 1  # the other part lies beside the image
     assert (*moved[0].min(axis=0), *moved[0].max(axis=0)) == (0, 20, 45, 80)
+
+
+def test_outlines_with_vertices_on_the_edge_keep_them():
+    """A triangle that ends on the window's upper edge, and one that the left edge cuts at 20, 30."""
+    on_edge = np.float32([(10, 30), (20, 40), (20, 20)])
+    crossing = np.float32([(20, 0), (20, 20), (30, 20), (30, 0)])
+    objects = Annotations([(10, 0, 40, 40)], [0], polygons=[[on_edge, crossing]])
+    cropped, _ = cut(objects, EVERYWHERE, (10, 10, 40, 60))
+    first, second = cropped.polygons[0]
+    np.testing.assert_array_equal(first, on_edge)
+    assert sorted(map(tuple, second.tolist())) == [(20, 10), (20, 20), (30, 10), (30, 20)]
+    ends = np.float32(
+        [(20, 10), (20, 0), (30, 10), (30, 20)]
+    )  # leaves from, and comes back to, x 10
+    cropped, _ = cut(objects.replace(polygons=[[ends]]), EVERYWHERE, (10, 10, 40, 60))
+    found = set(map(tuple, cropped.polygons[0][0].tolist()))
+    assert found == {(20, 10), (30, 10), (30, 20)}
+    touching = np.float32([(15, 30), (20, 10), (25, 30), (35, 0)])  # one on the edge, one beyond
+    cropped, _ = cut(objects.replace(polygons=[[touching]]), EVERYWHERE, (10, 10, 40, 60))
+    assert (20, 10) in set(map(tuple, cropped.polygons[0][0].tolist()))
+
+
+def test_keypoints_on_the_edges_of_a_crop_are_in_it():
+    points = [(10, 20, 2), (40, 60, 2), (9, 30, 2), (30, 61, 2), (30, 19, 2), (41, 30, 2)]
+    objects = Annotations([(0, 0, 80, 80)], [0], keypoints=[points])
+    cropped, counts = cut(objects, EVERYWHERE, (10, 20, 40, 60))
+    assert cropped.keypoints[0, :, 2].tolist() == [2, 2, 0, 0, 0, 0]
+    assert counts["keypoints: left the frame"] == 4
+
+
+def test_a_pair_of_which_one_keypoint_is_missing_swaps_nothing():
+    points = np.float32([[(1, 2, 2), (3, 4, 1), (5, 6, 0)]])
+    swapped = swap_keypoints(points, [(0, 1), (2, 3), (3, 2)])
+    assert swapped[0, :, 2].tolist() == [1, 2, 0]
 
 
 MASKS = [
