@@ -11,6 +11,7 @@ from ytrue.datasets import load
 from ytrue.datasets.imagefiles import (
     EXTENSIONS,
     Folder,
+    choose_folder,
     leaves_folder,
     safe_name,
     safe_target,
@@ -174,3 +175,17 @@ def test_every_picture_that_pillow_opens_is_paired():
     Image.init()
     opened = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     assert opened - NO_PHOTOGRAPHS - set(EXTENSIONS) == set()
+
+
+@pytest.mark.parametrize(
+    ("folder", "hits", "taken"),
+    [("home", 1, True), ("images", 1, True), ("other", 1, False), ("other", 2, True)],
+)
+def test_a_neighbour_must_hold_half_of_the_names(folder, hits, taken, tmp_path):
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    for name in names[:hits]:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_bytes(b"")
+    candidates = [tmp_path / name for name in ("home", "other", "images")]
+    found = choose_folder(candidates, names)
+    assert found == (tmp_path / folder if taken else None)
