@@ -86,3 +86,23 @@ def test_a_size_beyond_all_measure_costs_the_size(which, side, tmp_path):
     assert kinds == ["image-size-invalid", "images-missing", "image-size-unknown"]
     assert len(dataset.problems[0].detail) < 200
     assert len(built(tmp_path, image={which: 2**31 - 1})) == 1
+
+
+TALL = {"id": 1, "file_name": "a.jpg", "height": 60, "width": 40}
+FORMS = [  # boxes as the file has them; what is said of all
+    ([[0.1, 0.2, 0.3, 0.4 + 0.01 * k] for k in range(9)] + [[5, 5, 9, 9]], None),  # 9 of 10
+    (
+        [[0.1, 0.2, 0.3, 0.4 + 0.01 * k] for k in range(19)] + [[5, 5, 9, 9]],
+        "boxes-look-normalised",
+    ),
+    ([[25, 2 + k, 39, 12 + k] for k in range(4)], "boxes-look-xyxy"),  # beyond in x alone
+    ([[2 + k, 35, 12 + k, 58] for k in range(4)], "boxes-look-xyxy"),  # in y alone
+    ([[25, 2 + k, 15, 12 + k] for k in range(4)], None),  # it ends at 40
+]
+
+
+@pytest.mark.parametrize(("boxes", "said"), FORMS)
+def test_boxes_of_another_form_are_told_by_most_of_them(boxes, said, tmp_path):
+    dataset = load(coco(tmp_path, [{"bbox": box} for box in boxes], images=[TALL]))
+    found = [p.kind for p in dataset.problems if p.kind.startswith("boxes-look")]
+    assert found == ([said] if said else [])

@@ -9,7 +9,7 @@ from datafiles import coco, image, voc
 
 from ytrue import DataError
 from ytrue.datasets import convert, load
-from ytrue.datasets.pairing import Pairing
+from ytrue.datasets.pairing import Pairing, image_ids
 from ytrue.datasets.voc import read, recognises
 
 BOX = (11, 13, 40, 32)
@@ -115,6 +115,11 @@ def test_pairing_lists_each_folder_a_few_times_at_most(pictures, tmp_path, monke
     Pairing(files, None, tmp_path)
     assert max(asked.values()) <= 2  # its images, and its subfolders
     assert asked.total() <= 4 * len(files)
+
+
+def test_ids_are_stems_and_paths_where_two_have_one_stem(tmp_path):
+    files = [tmp_path / name for name in ("a/x.xml", "b/y.xml", "b/x.xml")]
+    assert list(image_ids(files).values()) == ["a/x", "y", "b/x"]
 
 
 # Splits.
