@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 
 from ytrue import DataError
 from ytrue.datasets import load
+from ytrue.datasets.greys import _MAX_SAMPLE_TAGS, _said_by_tags
 from ytrue.datasets.imagefiles import EXTENSIONS, read_header
 from ytrue.datasets.pixels import decode_image, read_image, turned
 
@@ -242,3 +244,20 @@ def test_damaged_pictures_of_every_kind_end_in_one_sentence(end, tmp_path):
             bad[min(place, rng.integers(0, 200))] = rng.integers(0, 256)
         with contextlib.suppress(DataError):
             decode_image(bytes(bad), where="damaged")
+
+
+@pytest.mark.parametrize(
+    ("said", "white"),
+    [
+        ((4095,), 4095.0),
+        (1.5, 1.5),
+        ((0,), 0.0),
+        ((np.inf,), 0.0),
+        ((), 0.0),
+        ("x", 0.0),
+        (None, 0.0),
+    ],
+)
+def test_what_is_white_by_a_tiffs_tags(said, white):
+    image = SimpleNamespace(tag_v2={} if said is None else {_MAX_SAMPLE_TAGS[-1]: said})
+    assert _said_by_tags(image) == white
